@@ -1,0 +1,1 @@
+"""The control plane: CLI root, pure planning, adapters, operator loop and simulator."""

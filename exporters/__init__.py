@@ -1,0 +1,1 @@
+"""The GPU exporter: what the hardware says, and how old that reading is."""

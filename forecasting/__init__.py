@@ -1,0 +1,1 @@
+"""Demand and thermal forecasts: pure but for ``io`` and ``cli``; imports nothing else of ours."""

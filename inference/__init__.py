@@ -1,0 +1,1 @@
+"""The reference inference pod: images generated token by token under limits that a controller sets."""
