@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of every part of the file: immutable, named fields, unknown keys refused."""
 
 
-class Fact(Entry):
+class Fact(Entry, kw_only=True):
     """One number of the scenario and where it comes from."""
 
     what: Annotated[str, Meta(description="The number in words.")]
@@ -50,14 +50,14 @@ class Fact(Entry):
     source: Annotated[str, Meta(description="Citation of a published or measured number; reason of an assumed one.")]
 
 
-class WavePoint(Entry):
+class WavePoint(Entry, kw_only=True):
     """A corner of the sign-up curve; between corners the rate is interpolated in the logarithm."""
 
     at_seconds: Annotated[float, Meta(ge=0, description="Seconds from the start.")]
     signups_per_hour: Annotated[float, Meta(gt=0, description="Whole world, before scaling.")]
 
 
-class Users(Entry):
+class Users(Entry, kw_only=True):
     """Who comes, and what they ask for."""
 
     scale: Annotated[float, Meta(gt=0, le=1, description="Share of the world's users that the fleet serves.")]
@@ -79,7 +79,7 @@ class Users(Entry):
     queue_bound_seconds: Annotated[Positive, Meta(description="Longest queue, in seconds of the region's capacity.")]
 
 
-class Tier(Entry):
+class Tier(Entry, kw_only=True):
     """A class of users."""
 
     name: Name
@@ -94,7 +94,7 @@ class Tier(Entry):
     harm_per_waited_second: Annotated[NonNegative, Meta(description="Cost of a request's second of waiting.")]
 
 
-class Pool(Entry):
+class Pool(Entry, kw_only=True):
     """A node pool, its prices and its lead times."""
 
     name: Name
@@ -109,7 +109,7 @@ class Pool(Entry):
     margin_target_celsius: Annotated[Positive, Meta(description="Margin that the plan keeps.")] = 6.0
 
 
-class Site(Entry):
+class Site(Entry, kw_only=True):
     """The building around a region's pools."""
 
     inlet_celsius: Annotated[float, Meta(ge=-10, le=60, description="Air at the racks when the cooling keeps up.")]
@@ -120,7 +120,7 @@ class Site(Entry):
     overload_time_constant_seconds: Annotated[Positive, Meta(description="How fast that rise settles.")] = 480.0
 
 
-class Region(Entry):
+class Region(Entry, kw_only=True):
     """A region: its share of the users, its site and its pools."""
 
     name: Name
@@ -130,7 +130,7 @@ class Region(Entry):
     pools: Annotated[tuple[Pool, ...], Meta(min_length=1, description="Its node pools.")]
 
 
-class Work(Entry):
+class Work(Entry, kw_only=True):
     """What an image costs; the planner is given the same numbers, as it would measure them."""
 
     images_per_request: Annotated[Positive, Meta(description="Mean images of a request.")] = 1.0
@@ -138,7 +138,7 @@ class Work(Entry):
     tokens_per_second_per_gpu: Annotated[Positive, Meta(description="Throughput of a full batch.")]
 
 
-class Gpu(Entry):
+class Gpu(Entry, kw_only=True):
     """The GPU: power, limits, and the spread between units. The simulator draws hidden values around these."""
 
     idle_watts: Annotated[Positive, Meta(description="Power without work.")]
@@ -151,7 +151,7 @@ class Gpu(Entry):
     slowdown_speed_ratio: Annotated[Ratio, Meta(description="Speed of a GPU that is slowed down.")] = 0.4
 
 
-class BoundsOnActions(Entry):
+class BoundsOnActions(Entry, kw_only=True):
     """Hard bounds of the policy."""
 
     max_nodes_per_hour: Annotated[Count, Meta(description="Nodes added in any hour, over all pools.")] = 24
@@ -161,7 +161,7 @@ class BoundsOnActions(Entry):
     flap_budget_per_hour: Annotated[Count, Meta(description="Restores and scale-ins a region and hour.")] = 12
 
 
-class Scenario(Entry):
+class Scenario(Entry, kw_only=True):
     """A whole scenario."""
 
     schema: Annotated[str, Meta(pattern="^meltguard\\.scenario/v1$", description="Always meltguard.scenario/v1.")]
