@@ -45,13 +45,9 @@ def check_world(world: World, step: WorldStep, capacity_per_second: FloatArray) 
         "no region serves more than its GPUs can": bool(
             np.all(step.served.sum(axis=1) <= budget * (1.0 + COUNT_TOLERANCE) + 1e-9)
         ),
-        "temperatures are physical": bool(
-            np.all((temperatures > COLDEST_CELSIUS) & (temperatures < HOTTEST_CELSIUS))
-        ),
+        "temperatures are physical": bool(np.all((temperatures > COLDEST_CELSIUS) & (temperatures < HOTTEST_CELSIUS))),
         "no GPU draws more than its limit": bool(np.all(fleet.power_watts <= world.scenario.gpu.limit_watts + 1e-9)),
-        "a GPU without power draws none": bool(
-            np.all(fleet.power_watts[~world.serving_gpus()] == 0.0)
-        ),
+        "a GPU without power draws none": bool(np.all(fleet.power_watts[~world.serving_gpus()] == 0.0)),
         "a GPU that shut down stays off": not bool(np.any(fleet.powered & fleet.shut_down)),
         "pools keep their bounds": all(
             cloud.num_serving(index) + cloud.num_pending(index) <= pool.max_nodes

@@ -92,7 +92,5 @@ class Cloud:
         spread = math.log(spec.lead_time_p95_seconds / spec.lead_time_p50_seconds) / Z_95
         lead_seconds = spec.lead_time_p50_seconds * math.exp(spread * float(self._generator.standard_normal()))
         self.orders.append(
-            NodeOrder(
-                pool=pool, slot=slot, ordered_seconds=now_seconds, serving_seconds=now_seconds + lead_seconds
-            )
+            NodeOrder(pool=pool, slot=slot, ordered_seconds=now_seconds, serving_seconds=now_seconds + lead_seconds)
         )

@@ -48,9 +48,7 @@ class FlagStore:
         self._visible = _Write(visible_seconds=0.0, revision=0, flags=())
         self.num_writes = 0
 
-    def write(
-        self, flags: tuple[FlagInForce, ...], *, revision: int, now_seconds: float, ttl_seconds: float
-    ) -> None:
+    def write(self, flags: tuple[FlagInForce, ...], *, revision: int, now_seconds: float, ttl_seconds: float) -> None:
         """Replace the whole flag set.
 
         Raises:

@@ -54,9 +54,7 @@ class Fleet:
         pools: list[tuple[int, Pool]] = [
             (index, pool) for index, region in enumerate(scenario.regions) for pool in region.pools
         ]
-        self.pool_of_node: NDArray[np.int64] = np.repeat(
-            np.arange(len(pools)), [pool.max_nodes for _, pool in pools]
-        )
+        self.pool_of_node: NDArray[np.int64] = np.repeat(np.arange(len(pools)), [pool.max_nodes for _, pool in pools])
         gpus_per_node = np.array([pools[pool][1].gpus_per_node for pool in self.pool_of_node])
         self.node_of_gpu: NDArray[np.int64] = np.repeat(np.arange(self.pool_of_node.size), gpus_per_node)
         self.pool_of_gpu: NDArray[np.int64] = self.pool_of_node[self.node_of_gpu]
@@ -107,9 +105,7 @@ class Fleet:
         self._draw_power(load_ratio)
         self._warm_rooms(step_seconds)
         air = self.inlet_celsius[self.region_of_gpu] + self._position_celsius
-        wanted = np.clip(
-            (self.die_celsius - FAN_START_CELSIUS) / (FAN_FULL_CELSIUS - FAN_START_CELSIUS), 0.0, 1.0
-        )
+        wanted = np.clip((self.die_celsius - FAN_START_CELSIUS) / (FAN_FULL_CELSIUS - FAN_START_CELSIUS), 0.0, 1.0)
         self._fan_relief = _relax(
             self._fan_relief, FAN_MAX_RELIEF_RATIO * wanted, step_seconds, FAN_TIME_CONSTANT_SECONDS
         )

@@ -136,8 +136,14 @@ class Observer:
         nodes = Sample.fresh(self._nodes(index), world.now)
         if members.size == 0:
             return PoolState(
-                name=name, region=region, nodes=nodes, arrivals=self._arrivals(index), margin=Sample.absent(),
-                power_watts=Sample.absent(), throttled_ratio=Sample.absent(), seconds_to_slowdown=Sample.absent(),
+                name=name,
+                region=region,
+                nodes=nodes,
+                arrivals=self._arrivals(index),
+                margin=Sample.absent(),
+                power_watts=Sample.absent(),
+                throttled_ratio=Sample.absent(),
+                seconds_to_slowdown=Sample.absent(),
                 thermal=Sample.absent(),
             )
         margins = world.scenario.gpu.slowdown_celsius - readings.temperature_celsius[members]

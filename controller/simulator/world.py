@@ -78,9 +78,7 @@ class World:
         self.service = Service(scenario)
         self.flags = FlagStore(propagation_seconds=scenario.flag_propagation_seconds)
         self._limit_cache: dict[tuple[int, int], float] = {}
-        self._normal = [
-            TierLimits(images_per_day=tier.images_per_day) for tier in scenario.tiers
-        ]
+        self._normal = [TierLimits(images_per_day=tier.images_per_day) for tier in scenario.tiers]
         self.offered_total: FloatArray = np.zeros((len(scenario.regions), len(scenario.tiers)))
         self.settled_total: FloatArray = np.zeros_like(self.offered_total)
         self.fleet.set_nodes(self.cloud.serving)
@@ -197,7 +195,7 @@ class World:
         scenario = self.scenario
         expected = scenario.users.baseline_requests_per_second * np.array([r.share for r in scenario.regions])
         capacity = np.maximum(self.capacity_per_second(), 1e-9)
-        ratio: FloatArray = np.clip(expected / capacity, 0.0, 1.0)
+        ratio: FloatArray = np.clip(expected / capacity, 0.0, 1.0).astype(np.float64)
         return ratio
 
     def serving_gpus(self) -> NDArray[np.bool_]:
