@@ -28,8 +28,11 @@ from forecasting.thermal.telemetry import GpuTelemetry, TelemetryLog
 MAXIMUM_FILE_BYTES = 512 * 1024 * 1024
 """A larger log is refused before it is read: it would not fit beside the model on a laptop."""
 
+LARGEST_UNIX_SECONDS = 1e11
+"""The year 5138: larger numbers are milliseconds."""
+
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "time": ("timestamp", "time", "date"),
+    "time": ("timestamp", "time", "date", "unix_seconds", "seconds", "t"),
     "gpu": ("uuid", "gpu_uuid", "gpu", "index", "gpu_index", "gpu_id", "pci.bus_id", "gpu_bus_id"),
     "temperature": ("temperature_celsius", "temperature.gpu", "temperature_c", "temperature", "temp", "gpu_temp"),
     "power": ("power_watts", "power.draw.average", "power.draw", "power.draw.instant", "power_w", "power"),
@@ -153,6 +156,9 @@ def _csv_rows(lines: list[str], source: str, warnings: list[str]) -> Iterator[_R
         if [cell.strip() for cell in cells] == [cell.strip() for cell in header]:
             continue  # A logger that was restarted writes its header again.
         if len(cells) < len(header):
+            if reader.line_num == len(lines):
+                warnings.append(f"line {reader.line_num} is cut off and was left out")
+                break
             raise InputError(f"{place}: {len(cells)} columns, the header has {len(header)}; remove the broken line")
         seconds, has_zone = _time(cells[columns["time"]], place)
         zoned = zoned and has_zone
@@ -219,8 +225,8 @@ def _time(text: str, place: str) -> tuple[float, bool]:
     except ValueError:
         pass
     else:
-        if not math.isfinite(number):
-            raise InputError(f"{place}: time {stripped!r} is not finite")
+        if not math.isfinite(number) or abs(number) > LARGEST_UNIX_SECONDS:
+            raise InputError(f"{place}: time {stripped!r} is not unix seconds; milliseconds must be divided by 1000")
         return number, True
     for parse in (datetime.fromisoformat, lambda value: datetime.strptime(value, "%Y/%m/%d %H:%M:%S.%f")):
         try:
