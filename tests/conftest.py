@@ -11,6 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+pytest_plugins = ["tools.real_parts.fixtures"]
+
 IN_CI = os.environ.get("CI") == "true"
 DATA_VARIABLE = "MELTGUARD_DATA"
 MAY_BE_LEFT_OUT = {"gpu", "recorded_data"}

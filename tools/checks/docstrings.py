@@ -1,15 +1,16 @@
 """Public functions say what they take, return and raise.
 
 ruff checks that docstrings exist and how they are laid out; this checks what ruff does not. Run by `make check`.
-The cases, for a public function or method of a public class:
+A test states the rule that it holds the code to, so every `test_…` function has a docstring.
+The cases, for a public function or method of a public class of our packages:
 
 1. With two parameters or more (besides self), an `Args:` section.
 2. With a result and two parameters or more, a `Returns:` or `Yields:` section. A function of one parameter
    often says all of it in one sentence.
 3. With a `raise` of an exception that it makes itself, a `Raises:` section that names it.
 
-Left out: properties, magic methods, overrides (the base says it), test code, and command-line commands, whose
-options carry their help.
+Left out: properties, magic methods, overrides (the base says it), and command-line commands, whose options carry
+their help.
 """
 
 import ast
@@ -42,6 +43,21 @@ def problems_of(path: str, source: str) -> Iterator[str]:
             continue  # ruff says so already
         for missing in _missing_sections(function, docstring):
             yield f"{path}:{function.lineno}: {function.name}: {missing}"
+
+
+def unstated_rules(path: str, source: str) -> Iterator[str]:
+    """Find the tests of one module that do not say which rule they hold the code to.
+
+    Args:
+        path: the file's name, for the messages.
+        source: its text.
+
+    Yields:
+        One line per problem, with file and line.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, Function) and node.name.startswith("test_") and ast.get_docstring(node) is None:
+            yield f"{path}:{node.lineno}: {node.name}: state the rule under test in a one-sentence docstring"
 
 
 def _public_functions(tree: ast.Module) -> Iterator[Function]:
@@ -103,9 +119,11 @@ def main(packages: list[str]) -> int:
     """
     patterns = [f"{package}/*.py" for package in packages or PACKAGES]
     paths: list[Path] = repository_files(*patterns)
-    found = (
+    found = [
         problem for path in paths for problem in problems_of(path.as_posix(), (ROOT / path).read_text(encoding="utf-8"))
-    )
+    ]
+    for path in repository_files("tests/*.py"):
+        found += unstated_rules(path.as_posix(), (ROOT / path).read_text(encoding="utf-8"))
     return report("docstrings", found)
 
 
