@@ -21,7 +21,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every part of a record."""
 
 
-class Requests(Entry, kw_only=True):
+class Requests(Entry, frozen=True, kw_only=True):
     """What became of one tier's requests over the run; offered = served + limited + dropped + abandoned + waiting."""
 
     offered: Annotated[float, Meta(description="Requests that arrived, retries included.")]
@@ -31,7 +31,7 @@ class Requests(Entry, kw_only=True):
     abandoned: Annotated[float, Meta(description="Given up by the user while waiting.")]
 
 
-class WaitSeconds(Entry, kw_only=True):
+class WaitSeconds(Entry, frozen=True, kw_only=True):
     """Quantiles of the wait of served requests."""
 
     p50: float
@@ -39,20 +39,20 @@ class WaitSeconds(Entry, kw_only=True):
     p99: float
 
 
-class TierFigures(Entry, kw_only=True):
+class TierFigures(Entry, frozen=True, kw_only=True):
     """One tier's figures."""
 
     requests: Requests
     wait_seconds: WaitSeconds
 
 
-class RegionFigures(Entry, kw_only=True):
+class RegionFigures(Entry, frozen=True, kw_only=True):
     """One region's figures; ``minutes_limited`` is by tier."""
 
     minutes_limited: dict[str, float]
 
 
-class Figures(Entry, kw_only=True):
+class Figures(Entry, frozen=True, kw_only=True):
     """The figures of the replay contract for one policy and seed."""
 
     throttled_gpu_seconds: float
@@ -72,7 +72,7 @@ class Figures(Entry, kw_only=True):
     regret: Annotated[float | None, Meta(description="Harm and cost above the oracle's; None without an oracle.")]
 
 
-class TierTrack(Entry, kw_only=True):
+class TierTrack(Entry, frozen=True, kw_only=True):
     """Rates of one tier, requests per second, one value a sample (mean since the sample before)."""
 
     offered: tuple[float, ...]
@@ -81,7 +81,7 @@ class TierTrack(Entry, kw_only=True):
     dropped: tuple[float, ...]
 
 
-class RegionTrack(Entry, kw_only=True):
+class RegionTrack(Entry, frozen=True, kw_only=True):
     """One region over time, one value a sample.
 
     ``hottest_celsius`` is the hottest GPU since the sample before; ``nodes_serving`` and ``nodes_pending`` are counts;
@@ -97,7 +97,7 @@ class RegionTrack(Entry, kw_only=True):
     inlet_celsius: tuple[float, ...]
 
 
-class DecisionMark(Entry, kw_only=True):
+class DecisionMark(Entry, frozen=True, kw_only=True):
     """One action as people read it.
 
     ``kind`` is ``nodes``, ``limit``, ``restore`` or ``rung``; ``region`` names where; ``title`` is a few words and
@@ -113,7 +113,7 @@ class DecisionMark(Entry, kw_only=True):
     reason: str
 
 
-class FanRecord(Entry, kw_only=True):
+class FanRecord(Entry, frozen=True, kw_only=True):
     """One issued forecast of the world's sign-ups per hour, for the fan of the report."""
 
     issued_at: datetime
@@ -123,7 +123,7 @@ class FanRecord(Entry, kw_only=True):
     phase: str
 
 
-class RunRecord(Entry, kw_only=True):
+class RunRecord(Entry, frozen=True, kw_only=True):
     """One policy on one seed."""
 
     policy: str
@@ -140,7 +140,7 @@ class RunRecord(Entry, kw_only=True):
     figures: Figures
 
 
-class RunSet(Entry, kw_only=True):
+class RunSet(Entry, frozen=True, kw_only=True):
     """All runs of one replay, the document of ``meltguard.replay/v1``."""
 
     schema: str

@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of every part of the file: immutable, named fields, unknown keys refused."""
 
 
-class Fact(Entry, kw_only=True):
+class Fact(Entry, frozen=True, kw_only=True):
     """One number of the scenario and where it comes from."""
 
     what: Annotated[str, Meta(description="The number in words.")]
@@ -50,14 +50,14 @@ class Fact(Entry, kw_only=True):
     source: Annotated[str, Meta(description="Citation of a published or measured number; reason of an assumed one.")]
 
 
-class WavePoint(Entry, kw_only=True):
+class WavePoint(Entry, frozen=True, kw_only=True):
     """A corner of the sign-up curve; between corners the rate is interpolated in the logarithm."""
 
     at_seconds: Annotated[float, Meta(ge=0, description="Seconds from the start.")]
     signups_per_hour: Annotated[float, Meta(gt=0, description="Whole world, before scaling.")]
 
 
-class Users(Entry, kw_only=True):
+class Users(Entry, frozen=True, kw_only=True):
     """Who comes, and what they ask for."""
 
     scale: Annotated[float, Meta(gt=0, le=1, description="Share of the world's users that the fleet serves.")]
@@ -79,7 +79,7 @@ class Users(Entry, kw_only=True):
     queue_bound_seconds: Annotated[Positive, Meta(description="Longest queue, in seconds of the region's capacity.")]
 
 
-class Tier(Entry, kw_only=True):
+class Tier(Entry, frozen=True, kw_only=True):
     """A class of users."""
 
     name: Name
@@ -94,7 +94,7 @@ class Tier(Entry, kw_only=True):
     harm_per_waited_second: Annotated[NonNegative, Meta(description="Cost of a request's second of waiting.")]
 
 
-class Pool(Entry, kw_only=True):
+class Pool(Entry, frozen=True, kw_only=True):
     """A node pool, its prices and its lead times."""
 
     name: Name
@@ -109,7 +109,7 @@ class Pool(Entry, kw_only=True):
     margin_target_celsius: Annotated[Positive, Meta(description="Margin that the plan keeps.")] = 6.0
 
 
-class Site(Entry, kw_only=True):
+class Site(Entry, frozen=True, kw_only=True):
     """The building around a region's pools."""
 
     inlet_celsius: Annotated[float, Meta(ge=-10, le=60, description="Air at the racks when the cooling keeps up.")]
@@ -120,7 +120,7 @@ class Site(Entry, kw_only=True):
     overload_time_constant_seconds: Annotated[Positive, Meta(description="How fast that rise settles.")] = 480.0
 
 
-class Region(Entry, kw_only=True):
+class Region(Entry, frozen=True, kw_only=True):
     """A region: its share of the users, its site and its pools."""
 
     name: Name
@@ -130,7 +130,7 @@ class Region(Entry, kw_only=True):
     pools: Annotated[tuple[Pool, ...], Meta(min_length=1, description="Its node pools.")]
 
 
-class Work(Entry, kw_only=True):
+class Work(Entry, frozen=True, kw_only=True):
     """What an image costs; the planner is given the same numbers, as it would measure them."""
 
     images_per_request: Annotated[Positive, Meta(description="Mean images of a request.")] = 1.0
@@ -138,7 +138,7 @@ class Work(Entry, kw_only=True):
     tokens_per_second_per_gpu: Annotated[Positive, Meta(description="Throughput of a full batch.")]
 
 
-class Gpu(Entry, kw_only=True):
+class Gpu(Entry, frozen=True, kw_only=True):
     """The GPU: power, limits, and the spread between units. The simulator draws hidden values around these."""
 
     idle_watts: Annotated[Positive, Meta(description="Power without work.")]
@@ -151,7 +151,7 @@ class Gpu(Entry, kw_only=True):
     slowdown_speed_ratio: Annotated[Ratio, Meta(description="Speed of a GPU that is slowed down.")] = 0.4
 
 
-class BoundsOnActions(Entry, kw_only=True):
+class BoundsOnActions(Entry, frozen=True, kw_only=True):
     """Hard bounds of the policy."""
 
     max_nodes_per_hour: Annotated[Count, Meta(description="Nodes added in any hour, over all pools.")] = 24
@@ -161,7 +161,7 @@ class BoundsOnActions(Entry, kw_only=True):
     flap_budget_per_hour: Annotated[Count, Meta(description="Restores and scale-ins a region and hour.")] = 12
 
 
-class Scenario(Entry, kw_only=True):
+class Scenario(Entry, frozen=True, kw_only=True):
     """A whole scenario."""
 
     schema: Annotated[str, Meta(pattern="^meltguard\\.scenario/v1$", description="Always meltguard.scenario/v1.")]
@@ -246,31 +246,41 @@ def _check(scenario: Scenario, place: str) -> None:
     users = scenario.users
     problems = [
         (scenario.num_steps > MAX_STEPS, f"duration_seconds / step_seconds must be at most {MAX_STEPS}"),
-        (len(users.requests_per_user_hour) != len(users.age_edges_seconds),
-         "users.requests_per_user_hour and users.age_edges_seconds must have the same length"),
-        (list(users.age_edges_seconds) != sorted(set(users.age_edges_seconds)),
-         "users.age_edges_seconds must ascend"),
-        ([p.at_seconds for p in users.wave] != sorted({p.at_seconds for p in users.wave}),
-         "users.wave must ascend in at_seconds"),
+        (
+            len(users.requests_per_user_hour) != len(users.age_edges_seconds),
+            "users.requests_per_user_hour and users.age_edges_seconds must have the same length",
+        ),
+        (list(users.age_edges_seconds) != sorted(set(users.age_edges_seconds)), "users.age_edges_seconds must ascend"),
+        (
+            [p.at_seconds for p in users.wave] != sorted({p.at_seconds for p in users.wave}),
+            "users.wave must ascend in at_seconds",
+        ),
         (abs(sum(tier.share for tier in scenario.tiers) - 1.0) > 1e-6, "the shares of tiers must add up to 1"),
-        (abs(sum(region.share for region in scenario.regions) - 1.0) > 1e-6,
-         "the shares of regions must add up to 1"),
+        (abs(sum(region.share for region in scenario.regions) - 1.0) > 1e-6, "the shares of regions must add up to 1"),
         (not any(tier.follows_signups for tier in scenario.tiers), "one tier must have follows_signups: true"),
         (len({tier.name for tier in scenario.tiers}) != len(scenario.tiers), "names of tiers must differ"),
         (len({region.name for region in scenario.regions}) != len(scenario.regions), "names of regions must differ"),
-        (scenario.gpu.shutdown_celsius <= scenario.gpu.slowdown_celsius,
-         "gpu.shutdown_celsius must be above gpu.slowdown_celsius"),
-        (not scenario.gpu.idle_watts < scenario.gpu.busy_watts <= scenario.gpu.limit_watts,
-         "gpu must have idle_watts < busy_watts <= limit_watts"),
+        (
+            scenario.gpu.shutdown_celsius <= scenario.gpu.slowdown_celsius,
+            "gpu.shutdown_celsius must be above gpu.slowdown_celsius",
+        ),
+        (
+            not scenario.gpu.idle_watts < scenario.gpu.busy_watts <= scenario.gpu.limit_watts,
+            "gpu must have idle_watts < busy_watts <= limit_watts",
+        ),
     ]
     pools = [pool for region in scenario.regions for pool in region.pools]
     problems.append((len({pool.name for pool in pools}) != len(pools), "names of pools must differ"))
     for pool in pools:
         problems += [
-            (not pool.min_nodes <= pool.nodes <= pool.max_nodes,
-             f"pool {pool.name}: min_nodes <= nodes <= max_nodes must hold"),
-            (pool.lead_time_p95_seconds < pool.lead_time_p50_seconds,
-             f"pool {pool.name}: lead_time_p95_seconds must not be below lead_time_p50_seconds"),
+            (
+                not pool.min_nodes <= pool.nodes <= pool.max_nodes,
+                f"pool {pool.name}: min_nodes <= nodes <= max_nodes must hold",
+            ),
+            (
+                pool.lead_time_p95_seconds < pool.lead_time_p50_seconds,
+                f"pool {pool.name}: lead_time_p95_seconds must not be below lead_time_p50_seconds",
+            ),
         ]
     for broken, text in problems:
         if broken:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from controller.types.fleet import FlagInForce
 from controller.types.memory import PlanMemory
 from controller.types.policy import Ownership, Rung
 from controller.types.samples import Freshness
@@ -168,6 +169,7 @@ class Plan:
         reasons: The decision in words.
         would_change: What would change it, in words.
         memory: What to remember for the next pass.
+        flags: The whole flag set to write; None when what is in force may stand.
     """
 
     decision_id: str
@@ -180,6 +182,7 @@ class Plan:
     reasons: tuple[Reason, ...]
     would_change: tuple[str, ...]
     memory: PlanMemory
+    flags: tuple[FlagInForce, ...] | None = None
 
     def verdict(self, region: str) -> RegionVerdict | None:
         """Return the verdict of one region; None when the policy does not know it."""
