@@ -1,4 +1,4 @@
-"""The timeline of decisions: what was done when, where and why, with the id to ask further. Pure; called by the page."""
+"""The timeline of decisions: what was done when, where and why, with the id to ask further. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from controller.reporting.markup import Html, joined, tag
 from controller.reporting.wording import clock_text, rung_name, short_name, stamp_text
 from controller.simulator.record import DecisionMark
 
-MAX_VISIBLE_ROWS = 60
+MAX_VISIBLE_ROWS = 40
 """Rows that are open at once; the others are folded away below."""
 MAX_ROWS = 1500
 """Rows in the page at all; the JSON document has all decisions."""

@@ -59,14 +59,25 @@ def signups_panel(selection: Selection) -> SignupsPanel:
     layers += [path(line_path(thin_ratios, scale.position(thin_values)), "line actual")]
     marks = phase_changes(run.fans)[:MAX_MARKS]
     notes = [
-        labelled_mark(selection.time.ratio_of(at), scale.height, f"{phase} {clock_text(at)}", "mark phase", y=12.0 + 15.0 * (index % 2))
+        labelled_mark(
+            selection.time.ratio_of(at),
+            scale.height,
+            f"{phase} {clock_text(at)}",
+            "mark phase",
+            y=12.0 + 15.0 * (index % 2),
+        )
         for index, (at, phase) in enumerate(marks)
     ]
     notes += _issue_dots(fans, selection.time, scale)
     plot = Plot(
-        identifier="plot-signups", title="Sign-ups per hour", description=_signup_words(selection, values),
-        height=scale.height, time=selection.time, ticks=[(scale.at(tick), tick_text(tick)) for tick in scale.ticks()],
-        layers=[layer for layer in layers if layer], notes=notes,
+        identifier="plot-signups",
+        title="Sign-ups per hour",
+        description=_signup_words(selection, values),
+        height=scale.height,
+        time=selection.time,
+        ticks=[(scale.at(tick), tick_text(tick)) for tick in scale.ticks()],
+        layers=[layer for layer in layers if layer],
+        notes=notes,
     )
     words = "Logarithmic scale: equal steps are equal factors." if scale.logarithmic else "Linear scale."
     return SignupsPanel(drawing=render_plot(plot), scale_words=words, fan_words=_fan_words(fans))
@@ -167,7 +178,8 @@ def _signup_words(selection: Selection, values: FloatArray) -> str:
     peak = int(np.nanargmax(values))
     at = selection.time.time(selection.featured.seconds[peak])
     first = values[np.isfinite(values)][0]
-    return f"From {count_text(float(first))} an hour at the start to {count_text(float(values[peak]))} at {clock_text(at)}."
+    most = count_text(float(values[peak]))
+    return f"From {count_text(float(first))} an hour at the start to {most} at {clock_text(at)}."
 
 
 def _fan_words(fans: Sequence[FanRecord]) -> str:
@@ -209,10 +221,14 @@ def requests_strip(selection: Selection, run: RunRecord, tier: str, index: int, 
             thin_ratios, thin = means(offered_ratios, offered[None, :])
             layers.append(path(line_path(*stairs(thin_ratios, scale.position(thin[0]))), "line offered"))
     plot = Plot(
-        identifier=f"plot-requests-{index}", title=f"Requests per second of {tier}, {with_policy(run.policy)}",
+        identifier=f"plot-requests-{index}",
+        title=f"Requests per second of {tier}, {with_policy(run.policy)}",
         description="Served, limited and dropped requests, stacked; the line is what was offered.",
-        height=scale.height, time=selection.time, layers=[layer for layer in layers if layer],
-        ticks=[(scale.at(tick), f"{tick_text(tick)}/s") for tick in scale.ticks(2)], shows_times=shows_times,
+        height=scale.height,
+        time=selection.time,
+        layers=[layer for layer in layers if layer],
+        ticks=[(scale.at(tick), f"{tick_text(tick)}/s") for tick in scale.ticks(2)],
+        shows_times=shows_times,
     )
     return render_plot(plot)
 

@@ -77,7 +77,11 @@ def _user_rows(runs: Sequence[RunRecord]) -> tuple[FigureRow, ...]:
             shares = () if outcome == "offered" else tuple(_tier_share(run, outcome, tier) for run in runs)
             counts = tuple(_tier_figure(run, tier, "requests", outcome, count_text) for run in runs)
             rows.append(FigureRow(group=group, label=outcome, quantities=counts, shares=shares))
-        for level, name in (("p50", "wait, median"), ("p95", "wait, 95 of 100 below"), ("p99", "wait, 99 of 100 below")):
+        for level, name in (
+            ("p50", "wait, median"),
+            ("p95", "wait, 95 of 100 below"),
+            ("p99", "wait, 99 of 100 below"),
+        ):
             waits = tuple(_tier_figure(run, tier, "wait_seconds", level, duration_text) for run in runs)
             rows.append(FigureRow(group=group, label=name, quantities=waits))
     return tuple(rows)
@@ -136,4 +140,4 @@ def _minutes_text(minutes: float) -> str:
 
 
 def _degree_seconds_text(value: float) -> str:
-    return f"{number_text(value, 0 if abs(value) >= 100 else 1)} °C·s"
+    return f"{count_text(value)} °C·s"

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from controller.reporting.markup import Html, tag
+from controller.reporting.markup import Html, joined, tag
 from controller.reporting.plotting import (
     WIDTH,
     Plot,
@@ -31,6 +31,7 @@ from controller.reporting.wording import (
     clock_text,
     number_text,
     policy_name,
+    policy_word,
     rung_name,
     short_name,
     tick_text,
@@ -82,10 +83,14 @@ def heat_panel(selection: Selection, *, slowdown_celsius: float, margin_celsius:
         layers.append(path(line_path(thin_ratios, scale.position(thin)), f"line {line_class(selection, run)}"))
     notes += _peak_notes(selection, runs, scale)
     plot = Plot(
-        identifier="plot-heat", title="Temperature of the hottest GPU, °C",
-        description=_heat_words(runs, slowdown_celsius), height=scale.height, time=selection.time,
+        identifier="plot-heat",
+        title="Temperature of the hottest GPU, °C",
+        description=_heat_words(runs, slowdown_celsius),
+        height=scale.height,
+        time=selection.time,
         ticks=[(scale.at(tick), f"{tick_text(tick)} °C") for tick in scale.ticks(5)],
-        layers=[layer for layer in layers if layer], notes=notes,
+        layers=[layer for layer in layers if layer],
+        notes=notes,
     )
     return render_plot(plot)
 
@@ -118,12 +123,18 @@ def _slowdown_notes(
     if scale.at(slowdown_celsius - margin_celsius) - y > 16.0:
         words = f"margin that the plan keeps, {celsius_text(margin_celsius)}"
         notes.append(text_note(0.0, y + 14.0, words, "line-label guard-text", dx=6))
+    decisions = selection.featured.decisions
+    if decisions:
+        first = min(mark.at for mark in decisions)
+        words = f"first action {clock_text(first)}"
+        notes.append(labelled_mark(selection.time.ratio_of(first), scale.height, words, "mark action"))
     reference = selection.reference
     crossing = crossing_seconds(reference, slowdown_celsius) if reference else None
     if reference is not None and crossing is not None:
-        words = f"{with_policy(reference.policy)} over the line from {clock_text(selection.time.time(crossing))}"
+        whose = tag("tspan", {"class": "wide-only"}, f"{with_policy(reference.policy)} ")
+        label = joined([whose, f"over the line {clock_text(selection.time.time(crossing))}"])
         ratio = selection.time.ratio(crossing)
-        notes.append(labelled_mark(ratio, scale.height, words, "mark crossing", y=scale.height - 8.0))
+        notes.append(labelled_mark(ratio, scale.height, label, "mark crossing", y=scale.height - 8.0))
     return notes
 
 
@@ -141,11 +152,18 @@ def _peak_notes(selection: Selection, runs: Sequence[RunRecord], scale: ValueSca
         if run in (selection.featured, selection.reference):
             style = line_class(selection, run)
             side = "before" if ratios[peak] > 0.6 else "after"
-            below = y < 24.0
+            below = y < 18.0
             notes.append(dot(float(ratios[peak]), y, f"dot {style}"))
             words = celsius_text(float(values[peak]))
-            notes.append(text_note(float(ratios[peak]), y + (4.0 if below else -8.0), words, f"peak {style}-text {side}",
-                                   dx=(-9 if side == "before" else 9) if below else 0))
+            notes.append(
+                text_note(
+                    float(ratios[peak]),
+                    y + (4.0 if below else -8.0),
+                    words,
+                    f"peak {style}-text {side}",
+                    dx=(-9 if side == "before" else 9) if below else 0,
+                )
+            )
     heights = spread([y for _, y in ends], _LABEL_GAP, scale.height)
     for (run, _), y in zip(ends, heights, strict=True):
         words = policy_name(run.policy)
@@ -180,29 +198,37 @@ def nodes_panel(selection: Selection) -> Html:
         path(line_path(*stairs(compared[0], scale.position(compared[1]))), "line reference"),
     ]
     plot = Plot(
-        identifier="plot-nodes", title="Nodes that serve and nodes on their way", description=_node_words(serving, total),
-        height=scale.height, time=selection.time, layers=[layer for layer in layers if layer],
+        identifier="plot-nodes",
+        title="Nodes that serve and nodes on their way",
+        description=_node_words(serving, total),
+        height=scale.height,
+        time=selection.time,
+        layers=[layer for layer in layers if layer],
         ticks=[(scale.at(tick), tick_text(tick)) for tick in scale.ticks(3)],
         notes=_node_notes(selection, serving, total, compared[1], scale),
     )
     return render_plot(plot)
 
 
-def _node_notes(selection: Selection, serving: np.ndarray, total: np.ndarray, compared: np.ndarray,
-                scale: ValueScale) -> list[Html]:
+def _node_notes(
+    selection: Selection, serving: np.ndarray, total: np.ndarray, compared: np.ndarray, scale: ValueScale
+) -> list[Html]:
     """Return the names at the ends of the areas and of the reference's line."""
     ends: list[tuple[str, str, float]] = []
     if serving.size:
         ends.append((f"{number_text(float(serving[-1]))} serving", "featured-text", scale.at(float(serving[-1]))))
         if total[-1] > serving[-1]:
-            ends.append((f"{number_text(float(total[-1] - serving[-1]))} pending", "pending-text",
-                         scale.at(float(total[-1]))))
+            ends.append(
+                (f"{number_text(float(total[-1] - serving[-1]))} pending", "pending-text", scale.at(float(total[-1])))
+            )
     if compared.size and selection.reference:
-        words = f"{number_text(float(compared[-1]))} {policy_name(selection.reference.policy)}"
+        words = f"{number_text(float(compared[-1]))} {policy_word(selection.reference.policy)}"
         ends.append((words, "reference-text", scale.at(float(compared[-1]))))
     heights = spread([y for _, _, y in ends], _LABEL_GAP, scale.height)
-    return [text_note(1.0, y + 4.0, words, f"end {css_class}", dx=8)
-            for (words, css_class, _), y in zip(ends, heights, strict=True)]
+    return [
+        text_note(1.0, y + 4.0, words, f"end {css_class}", dx=8)
+        for (words, css_class, _), y in zip(ends, heights, strict=True)
+    ]
 
 
 def _node_words(serving: np.ndarray, total: np.ndarray) -> str:
@@ -229,8 +255,11 @@ def rung_panel(selection: Selection) -> Html:
         highest = max(record.rung, default=0)
         words.append(f"{short_name(region)} at most rung {highest}, {rung_name(highest)}")
     plot = Plot(
-        identifier="plot-rungs", title=f"Rung of each region, {with_policy(run.policy)}",
-        description="; ".join(words) + ".", height=max(len(regions) * _ROW_HEIGHT, _ROW_HEIGHT), time=selection.time,
+        identifier="plot-rungs",
+        title=f"Rung of each region, {with_policy(run.policy)}",
+        description="; ".join(words) + ".",
+        height=max(len(regions) * _ROW_HEIGHT, _ROW_HEIGHT),
+        time=selection.time,
         notes=notes,
     )
     return render_plot(plot)
@@ -265,6 +294,12 @@ def _segment(selection: Selection, region: str, segment: tuple[float, float, int
     )
     if wide < 0.022:
         return bar
-    name = tag("tspan", {"class": "wide-only"}, f" {rung_name(rung)}") if wide >= 0.02 + 0.0085 * len(rung_name(rung)) else None
-    label = tag("text", {"x": percent(left), "dx": 6, "y": y + 15.5, "class": f"rung-text rung-text-{shade}"}, str(rung), name)
+    name = (
+        tag("tspan", {"class": "wide-only"}, f" {rung_name(rung)}")
+        if wide >= 0.02 + 0.0085 * len(rung_name(rung))
+        else None
+    )
+    label = tag(
+        "text", {"x": percent(left), "dx": 6, "y": y + 15.5, "class": f"rung-text rung-text-{shade}"}, str(rung), name
+    )
     return Html(bar + label)

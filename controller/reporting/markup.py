@@ -15,7 +15,9 @@ from typing import TypeAlias
 Attributes: TypeAlias = Mapping[str, str | int | float | None]
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ALWAYS_CLOSED = frozenset({"a", "div", "span", "p", "td", "th", "script", "style", "ol", "ul", "li", "section", "data"})
+_ALWAYS_CLOSED = frozenset(
+    {"a", "div", "span", "p", "td", "th", "script", "style", "ol", "ul", "li", "section", "data"}
+)
 """HTML elements that a browser would leave open if they were written as ``<div/>``."""
 
 

@@ -37,8 +37,13 @@ def figures_table(runs: Sequence[RunRecord], *, slowdown_celsius: float, currenc
             body.append(tag("tr", {"class": "group"}, heading))
         body.append(_figure_line(row))
     caption = tag("caption", None, f"Seed {columns[0].seed}; every figure of the replay document.")
-    table = tag("table", {"class": "figures"}, caption,
-                tag("thead", None, tag("tr", None, tag("td"), *head)), tag("tbody", None, *body))
+    table = tag(
+        "table",
+        {"class": "figures"},
+        caption,
+        tag("thead", None, tag("tr", None, tag("td"), *head)),
+        tag("tbody", None, *body),
+    )
     return tag("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": "Figures per policy"}, table)
 
 
@@ -88,11 +93,23 @@ def facts_section(facts: Sequence[Fact]) -> Html:
         chosen = [fact for fact in facts if fact.kind is kind]
         if chosen:
             items = [
-                tag("li", None, tag("span", {"class": "fact"}, fact.what), tag("span", {"class": "source"}, _linked(fact.source)))
+                tag(
+                    "li",
+                    None,
+                    tag("span", {"class": "fact"}, fact.what),
+                    tag("span", {"class": "source"}, _linked(fact.source)),
+                )
                 for fact in chosen
             ]
-            groups.append(tag("div", {"class": f"facts {kind.value}"}, tag("h3", None, heading),
-                              tag("p", {"class": "sub"}, words), tag("ul", None, *items)))
+            groups.append(
+                tag(
+                    "div",
+                    {"class": f"facts {kind.value}"},
+                    tag("h3", None, heading),
+                    tag("p", {"class": "sub"}, words),
+                    tag("ul", None, *items),
+                )
+            )
     return joined(groups)
 
 

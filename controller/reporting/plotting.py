@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.reporting.markup import Html, escape_text, joined, tag
+from controller.reporting.markup import Attributes, Html, escape_text, joined, tag
 from controller.reporting.scales import TimeScale
 from forecasting.types import FloatArray
 
@@ -54,12 +54,21 @@ def render_plot(plot: Plot) -> Html:
     """Return the panel as one SVG element of full width and fixed height."""
     total = plot.height + (_AXIS_HEIGHT if plot.shows_times else 0.0)
     title_id, description_id = f"{plot.identifier}-title", f"{plot.identifier}-description"
-    inner = {
-        "x": 0, "y": 0, "width": "100%", "height": plot.height, "viewBox": f"0 0 {WIDTH:g} {plot.height:g}",
-        "preserveAspectRatio": "none", "class": "data",
+    inner: Attributes = {
+        "x": 0,
+        "y": 0,
+        "width": "100%",
+        "height": plot.height,
+        "viewBox": f"0 0 {WIDTH:g} {plot.height:g}",
+        "preserveAspectRatio": "none",
+        "class": "data",
     }
-    outer = {
-        "id": plot.identifier, "class": "plot", "role": "img", "width": "100%", "height": total,
+    outer: Attributes = {
+        "id": plot.identifier,
+        "class": "plot",
+        "role": "img",
+        "width": "100%",
+        "height": total,
         "aria-labelledby": f"{title_id} {description_id}",
     }
     return tag(
@@ -94,7 +103,7 @@ def percent(ratio: float) -> str:
     return f"{ratio * 100:.3f}%"
 
 
-def text_note(ratio: float, y: float, text: str, css_class: str, dx: float = 0.0) -> Html:
+def text_note(ratio: float, y: float, text: Html | str, css_class: str, dx: float = 0.0) -> Html:
     """Return text at a place across the panel, never stretched."""
     return tag("text", {"x": percent(ratio), "y": y, "dx": dx or None, "class": css_class}, text)
 
@@ -105,14 +114,16 @@ def vertical_mark(ratio: float, height: float, css_class: str) -> Html:
     return tag("line", {"x1": place, "x2": place, "y1": 0, "y2": height, "class": css_class})
 
 
-def labelled_mark(ratio: float, height: float, label: str, css_class: str, y: float = 12.0) -> Html:
+def labelled_mark(ratio: float, height: float, label: Html | str, css_class: str, y: float = 12.0) -> Html:
     """Return a vertical line with a label on the side that has room."""
     left = ratio > 0.75
     side = "before" if left else "after"
-    return joined([
-        vertical_mark(ratio, height, css_class),
-        text_note(ratio, y, label, f"mark-label {side}", dx=-6 if left else 6),
-    ])
+    return joined(
+        [
+            vertical_mark(ratio, height, css_class),
+            text_note(ratio, y, label, f"mark-label {side}", dx=-6 if left else 6),
+        ]
+    )
 
 
 def horizontal_line(y: float, css_class: str) -> Html:

@@ -21,10 +21,18 @@ def headline(selection: Selection, slowdown_celsius: float) -> Html:
         return joined([capitalised(with_policy(featured.policy)), " ", _heat_clause(featured, slowdown_celsius), "."])
     harmed, saved = _reached(reference, slowdown_celsius), not _reached(featured, slowdown_celsius)
     link = "; " if harmed == saved else ", and "
-    return joined([
-        capitalised(with_policy(reference.policy)), " ", _heat_clause(reference, slowdown_celsius), link,
-        with_policy(featured.policy), " ", _heat_clause(featured, slowdown_celsius, again=True), ".",
-    ])
+    return joined(
+        [
+            capitalised(with_policy(reference.policy)),
+            " ",
+            _heat_clause(reference, slowdown_celsius),
+            link,
+            with_policy(featured.policy),
+            " ",
+            _heat_clause(featured, slowdown_celsius, again=True),
+            ".",
+        ]
+    )
 
 
 def _heat_clause(run: RunRecord, slowdown_celsius: float, *, again: bool = False) -> Html:
@@ -39,11 +47,14 @@ def _heat_clause(run: RunRecord, slowdown_celsius: float, *, again: bool = False
     if hottest.text == "–":
         return joined([subject, "has no recorded temperature"])
     if _reached(run, slowdown_celsius):
-        lost = ["and GPUs were slowed down for ", shown(slowed), " of GPU time"] if slowed.value else [
-            "without time lost to slowdown"]
+        lost = (
+            ["and ", shown(slowed), " of GPU time ran slowed down"]
+            if slowed.value
+            else ["without time lost to slowdown"]
+        )
         return joined([subject, "reached ", shown(hottest), " ", *lost])
     if slowed.value:
-        return joined([subject, "peaked at ", shown(hottest), ", yet GPUs were slowed down for ", shown(slowed)])
+        return joined([subject, "peaked at ", shown(hottest), ", yet ", shown(slowed), " of GPU time ran slowed down"])
     return joined([subject, "peaked at ", shown(hottest), " and no GPU was slowed down"])
 
 
@@ -84,10 +95,17 @@ def _lead_sentence(run: RunRecord) -> Html:
     when = "before" if lead.value >= 0.0 else "after"
     early = figure(run, "first_action_lead_seconds", lambda seconds: duration_text(abs(seconds)))
     actions = figure(run, "actions", number_text)
-    return joined([
-        "Its first of ", shown(actions), " actions came ", shown(early), " ", when,
-        " the fleet without control reached its slowdown line.",
-    ])
+    return joined(
+        [
+            "Its first of ",
+            shown(actions),
+            " actions came ",
+            shown(early),
+            " ",
+            when,
+            " the fleet without control reached its slowdown line.",
+        ]
+    )
 
 
 def line_sentence(slowdown_celsius: float) -> Html:

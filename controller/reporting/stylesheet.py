@@ -27,8 +27,10 @@ _DARK = """
 _BASE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 40px 32px 56px; max-width: 1160px; background: var(--page); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif; }
+body { margin: 0 auto; padding: 40px 32px 56px; max-width: 1160px; background: var(--page);
+  color: var(--ink);
+  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, system-ui,
+    sans-serif; }
 h1, h2, h3, p, ul, ol { margin: 0; }
 ul, ol { padding: 0; list-style: none; }
 h1 { font-size: clamp(1.55rem, 1rem + 2vw, 2.35rem); line-height: 1.22; font-weight: 650; letter-spacing: -0.015em;
@@ -36,13 +38,13 @@ h1 { font-size: clamp(1.55rem, 1rem + 2vw, 2.35rem); line-height: 1.22; font-wei
 h2 { font-size: 1.15rem; font-weight: 650; letter-spacing: -0.005em; }
 h3 { font-size: 1rem; font-weight: 650; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; font-size: 0.85em; }
+data { white-space: nowrap; }
 data, .tick, td { font-variant-numeric: tabular-nums; }
 a { color: var(--featured); overflow-wrap: anywhere; }
 .eyebrow { color: var(--muted); font-size: 0.9rem; margin-bottom: 10px; }
 .lead { margin-top: 16px; font-size: 1.06rem; max-width: 52em; color: var(--muted); }
 .lead data { color: var(--ink); font-weight: 600; }
-h1 data { white-space: nowrap; }
-.sub { color: var(--muted); font-size: 0.9rem; max-width: 62em; }
+.sub { color: var(--muted); font-size: 0.9rem; max-width: 66em; text-wrap: pretty; }
 .prose { max-width: 62em; }
 ul.prose li { padding-left: 1.1em; text-indent: -1.1em; margin-bottom: 6px; }
 ul.prose li::before { content: "–"; display: inline-block; width: 1.1em; text-indent: 0; color: var(--muted); }
@@ -50,14 +52,17 @@ ul.prose li::before { content: "–"; display: inline-block; width: 1.1em; text-
   border-top: 1px solid var(--rule); border-bottom: 1px solid var(--rule); }
 .tile { padding: 16px 20px 18px; border-left: 1px solid var(--rule); }
 .tile:first-child { border-left: 0; padding-left: 0; }
-.tile-label { font-size: 0.82rem; color: var(--muted); line-height: 1.35; min-height: 2.7em; }
-.tile-value { font-size: 1.75rem; line-height: 1.25; font-weight: 650; letter-spacing: -0.02em; color: var(--featured); }
-.compared { font-size: 0.85rem; color: var(--reference); }
-.compared data { font-weight: 600; }
+.tile-label { font-size: 0.82rem; color: var(--muted); margin-bottom: 4px; }
+.tile-value { font-size: 1.75rem; line-height: 1.25; font-weight: 650; letter-spacing: -0.02em;
+  color: var(--featured); }
+.tile-value small { font-size: 0.85rem; font-weight: 400; letter-spacing: 0; margin-left: 0.3em; }
+.compared { font-size: 0.95rem; color: var(--reference); }
+.compared data { font-weight: 650; }
+.compared small { font-size: 0.85rem; margin-left: 0.1em; }
 section.panel { margin-top: 44px; break-inside: avoid; }
 section.text { margin-top: 60px; }
 section.text h2 { margin-bottom: 12px; padding-top: 18px; border-top: 1px solid var(--rule); }
-.frame { margin: 14px 116px 0 58px; }
+.frame { margin: 14px 128px 0 58px; }
 .absent { color: var(--muted); }
 footer { margin-top: 60px; padding-top: 14px; border-top: 1px solid var(--rule); color: var(--muted);
   font-size: 0.82rem; }
@@ -100,7 +105,7 @@ line.cursor { stroke: var(--ink); stroke-width: 1; opacity: 0.5; visibility: hid
 svg .line-label, svg .mark-label, svg .peak, svg .end { paint-order: stroke; stroke: var(--page); stroke-width: 4px;
   stroke-linejoin: round; }
 svg .slowdown-text { fill: var(--slowdown); font-weight: 600; }
-svg .guard-text { fill: var(--muted); }
+svg .guard-text { fill: var(--muted); stroke: none; }
 svg .mark-label { fill: var(--ink); }
 .before { text-anchor: end; }
 svg .featured-text { fill: var(--featured); font-weight: 650; }
@@ -140,18 +145,18 @@ svg .row-name { fill: var(--ink); font-weight: 600; }
 #hover-box div:first-child { font-weight: 650; }
 """
 _LISTS = """
-.decision { display: grid; grid-template-columns: 96px 178px 1fr auto; gap: 4px 16px; padding: 11px 0;
+.decision { display: grid; grid-template-columns: 96px 178px 1fr auto; gap: 4px 16px; padding: 9px 0;
   border-top: 1px solid var(--grid); break-inside: avoid; align-items: baseline; }
 .decision:first-child { border-top: 0; }
 .decision time { color: var(--muted); font-size: 0.87rem; font-variant-numeric: tabular-nums; }
 .decision .where { font-size: 0.87rem; overflow-wrap: anywhere; }
 .decision .what { min-width: 0; overflow-wrap: anywhere; }
-.decision .what p { color: var(--muted); font-size: 0.9rem; line-height: 1.45; max-width: 54em; }
+.decision .what p { color: var(--muted); font-size: 0.9rem; line-height: 1.4; }
 .decision strong { font-weight: 600; }
 .again { color: var(--muted); font-size: 0.85rem; }
 .decision-id { color: var(--muted); overflow-wrap: anywhere; max-width: 22em; }
-.chip { display: inline-block; border-radius: 3px; padding: 0 7px; margin-right: 8px; font-size: 0.8rem; font-weight: 600;
-  white-space: nowrap; }
+.chip { display: inline-block; border-radius: 3px; padding: 0 7px; margin-right: 8px; font-size: 0.8rem;
+  font-weight: 600; white-space: nowrap; }
 details.more { border-top: 1px solid var(--rule); padding-top: 12px; }
 summary { cursor: pointer; color: var(--featured); font-weight: 600; }
 .scroll { overflow-x: auto; }
@@ -180,6 +185,7 @@ _NARROW = """
   .tile { padding: 12px 10px 14px 14px; border-top: 1px solid var(--rule); margin-top: -1px; }
   .tile:nth-child(odd) { border-left: 0; padding-left: 0; }
   .tile-value { font-size: 1.4rem; }
+  .tile small { display: block; margin: 0; }
   svg .end, .wide-only, .tick.time.thin { display: none; }
   .legend.lines { display: flex; }
   .decision { grid-template-columns: auto 1fr; }
@@ -214,8 +220,15 @@ def _rung_rules() -> str:
 
 _DARK_RUNG_TEXT = "--rung-text-0: #e9eef2; --rung-text-1: #e9eef2; --rung-text-2: #ffffff; --rung-text-7: #12171c;"
 
-STYLESHEET = "\n".join([
-    f":root {{ color-scheme: light dark; {_LIGHT} }}",
-    f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_DARK} {_DARK_RUNG_TEXT} }} }}",
-    _BASE, _DRAWING, _LISTS, _rung_rules(), _NARROW, _PAPER,
-])
+STYLESHEET = "\n".join(
+    [
+        f":root {{ color-scheme: light dark; {_LIGHT} }}",
+        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_DARK} {_DARK_RUNG_TEXT} }} }}",
+        _BASE,
+        _DRAWING,
+        _LISTS,
+        _rung_rules(),
+        _NARROW,
+        _PAPER,
+    ]
+)

@@ -22,7 +22,7 @@ _RUNG_NAMES: dict[int, str] = {
     Rung.DISABLE_FREE: "free tier off",
     Rung.PAID_IMPACT: "paid impact",
 }
-_POLICY_NAMES = {"none": "no control", "meltguard": "meltguard", "reactive": "reactive", "keda": "KEDA-style"}
+_POLICY_NAMES = {"none": "without meltguard", "meltguard": "meltguard", "reactive": "reactive", "keda": "KEDA-style"}
 _MAX_NAME_CHARACTERS = 80
 _LARGEST_PLAIN = 1e15
 """Above this a number is written with an exponent."""
@@ -41,6 +41,11 @@ def short_name(text: str) -> str:
 def policy_name(policy: str) -> str:
     """Return a policy's name as people read it."""
     return _POLICY_NAMES.get(policy, short_name(policy))
+
+
+def policy_word(policy: str) -> str:
+    """Return a policy's name where only one word has room."""
+    return "without" if policy == "none" else policy_name(policy)
 
 
 def with_policy(policy: str) -> str:
