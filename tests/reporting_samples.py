@@ -37,6 +37,8 @@ from controller.simulator.scenario import (
 START = datetime(2025, 3, 31, 14, 0, tzinfo=UTC)
 SLOWDOWN_CELSIUS = 87.0
 REGIONS = ("us-east", "eu-west", "ap-south")
+HEAT = {"none": 1.0, "reactive": 0.86}
+"""How much of the unmitigated rise each policy lets through; every other policy 0.55."""
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -57,13 +59,15 @@ def sample_run(policy: str, *, seed: int = 0, num_samples: int = 360, sample_sec
     duration = num_samples * sample_seconds
     seconds = tuple(sample_seconds * (index + 1) for index in range(num_samples))
     signups = tuple(signups_at(second, duration) * (1 + 0.04 * noise.gauss(0, 1)) for second in seconds)
-    heat = {"none": 1.0, "reactive": 0.86}.get(policy, 0.55)
     load = [min(1.0, math.log(max(rate, 8e3) / 8e3) / math.log(125)) for rate in signups]
     lag = [sum(load[max(0, i - 12) : i + 1]) / len(load[max(0, i - 12) : i + 1]) for i in range(num_samples)]
-    hottest = tuple(62 + 33 * heat * part + noise.gauss(0, 0.25) for part in lag)
+    hottest = tuple(62 + 33 * HEAT.get(policy, 0.55) * part + noise.gauss(0, 0.25) for part in lag)
     calm = policy not in ("none", "reactive")
     regions = {name: _region(index, lag, hottest, calm, policy) for index, name in enumerate(REGIONS)}
     tiers = {"free": _tier(lag, 700.0, policy), "paid": _tier(lag, 160.0, policy, paid=True)}
+    decisions = _decisions(seconds, regions) if calm else ()
+    unmitigated = next((second for second, part in zip(seconds, lag, strict=True) if 62 + 33 * part >= 87.0), None)
+    lead = unmitigated - (decisions[0].at - START).total_seconds() if decisions and unmitigated is not None else None
     return RunRecord(
         policy=policy,
         seed=seed,
@@ -74,9 +78,9 @@ def sample_run(policy: str, *, seed: int = 0, num_samples: int = 360, sample_sec
         hottest_celsius=hottest,
         tiers=tiers,
         regions=regions,
-        decisions=_decisions(seconds, regions) if calm else (),
+        decisions=decisions,
         fans=_fans(seconds, duration) if calm else (),
-        figures=_figures(policy, hottest, tiers, regions, sample_seconds),
+        figures=_figures(policy, hottest, tiers, regions, sample_seconds, lead),
     )
 
 
@@ -164,7 +168,12 @@ def _decisions(seconds: tuple[float, ...], regions: dict[str, RegionTrack]) -> t
 
 
 def _figures(
-    policy: str, hottest: tuple[float, ...], tiers: dict[str, TierTrack], regions: dict[str, RegionTrack], step: float
+    policy: str,
+    hottest: tuple[float, ...],
+    tiers: dict[str, TierTrack],
+    regions: dict[str, RegionTrack],
+    step: float,
+    lead: float | None,
 ) -> Figures:
     over = [max(0.0, value - SLOWDOWN_CELSIUS) for value in hottest]
     requests = {
@@ -197,7 +206,7 @@ def _figures(
         cost=hours * 2.75,
         actions=0 if policy == "none" else 41,
         flag_changes=0 if policy == "none" else 17,
-        first_action_lead_seconds=None if policy == "none" else 1380.0 if policy == "meltguard" else -240.0,
+        first_action_lead_seconds=lead,
         regret=None,
     )
 

@@ -107,7 +107,7 @@ def _cost_rows(runs: Sequence[RunRecord], currency: str) -> tuple[FigureRow, ...
         row(f"Cost, {unit}", name="cost", words=partial(number_text, decimals=0)),
         row("Actions", name="actions", words=number_text),
         row("Changes of flags", name="flag_changes", words=number_text),
-        row("First action before the slowdown line is reached", name="first_action_lead_seconds", words=duration_text),
+        row("First action before slowdown", name="first_action_lead_seconds", words=duration_text),
         row("Regret against the oracle", name="regret", words=partial(number_text, decimals=2)),
     )
 

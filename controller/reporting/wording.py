@@ -43,6 +43,11 @@ def policy_name(policy: str) -> str:
     return _POLICY_NAMES.get(policy, short_name(policy))
 
 
+def terminal_text(text: str) -> str:
+    """Return text that cannot steer a terminal: what does not print becomes U+FFFD."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def policy_word(policy: str) -> str:
     """Return a policy's name where only one word has room."""
     return "without" if policy == "none" else policy_name(policy)
