@@ -158,7 +158,7 @@ class BoundsOnActions(Entry, frozen=True, kw_only=True):
     max_cost_per_hour: Annotated[Positive, Meta(description="Cost of all nodes.")] = 1e9
     max_regions_disabled: Annotated[Count, Meta(description="Regions on rung 6 at once.")] = 1
     max_shaped_demand_ratio: Annotated[Ratio, Meta(description="Share of offered demand limited at once.")] = 0.9
-    flap_budget_per_hour: Annotated[Count, Meta(description="Restores and scale-ins a region and hour.")] = 12
+    flap_budget_per_hour: Annotated[Count, Meta(description="Restores and scale-ins a region and hour.")] = 6
 
 
 class Scenario(Entry, frozen=True, kw_only=True):
@@ -171,6 +171,9 @@ class Scenario(Entry, frozen=True, kw_only=True):
     currency: Annotated[str, Meta(description="Unit of harm and cost.")] = "USD"
     start: Annotated[datetime, Meta(tz=True, description="Virtual time of the start, with zone.")]
     duration_seconds: Annotated[Positive, Meta(description="Length of the run.")]
+    lead_in_seconds: Annotated[
+        NonNegative, Meta(description="Time before the start that is simulated, not recorded: models learn the fleet.")
+    ] = 3600.0
     step_seconds: Annotated[Positive, Meta(description="Step of the simulation.")] = 10.0
     plan_period_seconds: Annotated[Positive, Meta(description="Period of the planner.")] = 10.0
     forecast_period_seconds: Annotated[Positive, Meta(description="Period and step of the demand forecasts.")] = 60.0
