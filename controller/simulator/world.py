@@ -138,7 +138,7 @@ class World:
         speed = np.bincount(
             self.fleet.region_of_gpu, weights=self.fleet.speed_ratio(), minlength=len(self.scenario.regions)
         )
-        capacity: FloatArray = speed * per_gpu
+        capacity: FloatArray = np.asarray(speed * per_gpu, dtype=np.float64)
         return capacity
 
     def apply_nodes(self, pool: str, num_nodes: int) -> None:
