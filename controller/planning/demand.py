@@ -1,0 +1,65 @@
+"""Turns forecasts and samples into the demand that a region is prepared for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.types import ForecastSet, Policy, RegionState
+from forecasting.types import FloatArray, SurgePhase
+
+HEAT_QUANTILE = 0.9
+"""Demand that heat is planned for when the policy names no quantile: too hot is dearer than a spare node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionDemand:
+    """The offered demand of one region over the horizon, in requests a second, shape ``(num_tiers, num_steps)``.
+
+    Attributes:
+        planned: At the policy's quantile; capacity and heat answer to this.
+        expected: The mean; harm is counted with this.
+        surging: Whether any of the region's series is in a surge.
+        forecast_tiers: Number of tiers that have a forecast; the others hold their present rate.
+        known_tiers: Number of tiers with any evidence at all, forecast or sample.
+    """
+
+    planned: FloatArray
+    expected: FloatArray
+    surging: bool
+    forecast_tiers: int
+    known_tiers: int
+
+
+def region_demand(region: RegionState, forecasts: ForecastSet, policy: Policy, num_steps: int) -> RegionDemand:
+    """Return the demand of one region on the plan's grid.
+
+    A forecast shorter than the horizon holds its last value; a tier without a forecast holds its present rate, stale
+    or not, since an old rate is still better evidence than zero.
+    """
+    quantile = HEAT_QUANTILE if policy.demand_quantile is None else policy.demand_quantile
+    states = {state.tier: state for state in region.tiers}
+    planned = np.zeros((len(policy.tiers), num_steps))
+    expected = np.zeros_like(planned)
+    surging = False
+    num_forecast = num_known = 0
+    for index, tier in enumerate(policy.tiers):
+        forecast = forecasts.of(region.name, tier.name)
+        rate = states[tier.name].first_attempt_rate.value if tier.name in states else None
+        if forecast is not None and forecast.num_steps > 0:
+            num_forecast += 1
+            surging = surging or forecast.surge.phase in (SurgePhase.ONSET, SurgePhase.SURGE)
+            times = (np.arange(num_steps) + 0.5) * policy.step_seconds
+            steps = np.minimum((times / forecast.step_seconds).astype(np.int64), forecast.num_steps - 1)
+            planned[index] = forecast.at_level(quantile)[steps] / forecast.step_seconds
+            expected[index] = forecast.mean[steps] / forecast.step_seconds
+        elif rate is not None:
+            planned[index] = expected[index] = rate
+        num_known += int(rate is not None or (forecast is not None and forecast.num_steps > 0))
+    surging = surging or any(
+        f.key.region == region.name and f.surge.phase in (SurgePhase.ONSET, SurgePhase.SURGE) for f in forecasts.signups
+    )
+    return RegionDemand(
+        planned=planned, expected=expected, surging=surging, forecast_tiers=num_forecast, known_tiers=num_known
+    )

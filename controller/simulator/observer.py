@@ -1,0 +1,219 @@
+"""What a policy may know of the world: sensors, counters and forecasts, late and rounded, never the truth behind.
+
+In the cluster the same values come from Prometheus and the Kubernetes API.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.simulator.world import World, WorldStep
+from controller.types import (
+    FleetSnapshot,
+    NodeCounts,
+    PendingNodes,
+    PoolMargin,
+    PoolState,
+    PoolThermal,
+    RegionState,
+    Sample,
+    TierState,
+)
+from forecasting.thermal import FleetThermalModel
+from forecasting.types import FloatArray
+
+UNFAVOURABLE_LEVEL = 0.95
+"""Quantile of a pool's GPUs whose thermal response stands for the pool; a single outlier is the guard's business."""
+LOW_MARGIN_LEVEL = 0.1
+TREND_WINDOW_SECONDS = 600.0
+RATE_WINDOW_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Readings:
+    """One scrape: everything that the sensors showed at one time."""
+
+    seconds: float
+    temperature_celsius: FloatArray
+    power_watts: FloatArray
+    slowed: NDArray[np.bool_]
+    powered: NDArray[np.bool_]
+
+
+class Observer:
+    """Builds snapshots of a world; fits the thermal model from its sensors.
+
+    Args:
+        world: The world to look at.
+    """
+
+    def __init__(self, world: World) -> None:
+        """Start with a thermal model that knows the class of the GPUs, not their hidden properties."""
+        scenario = world.scenario
+        self._world = world
+        num_gpus = world.fleet.num_gpus
+        self.thermal = FleetThermalModel(
+            gpus=tuple(str(index) for index in range(num_gpus)),
+            power_limit_watts=np.full(num_gpus, scenario.gpu.limit_watts),
+            limit_celsius=np.full(num_gpus, scenario.gpu.slowdown_celsius),
+        )
+        delay_steps = round(scenario.metric_delay_seconds / scenario.step_seconds)
+        # The newest reading that a policy sees is the oldest in this queue.
+        self._pipeline: deque[_Readings] = deque(maxlen=delay_steps + 1)
+        window = max(1, round(RATE_WINDOW_SECONDS / scenario.step_seconds))
+        self._recent: deque[WorldStep] = deque(maxlen=delay_steps + window)
+        self._delay_steps = delay_steps
+        trend_steps = max(2, round(TREND_WINDOW_SECONDS / scenario.step_seconds))
+        self._offsets: deque[FloatArray] = deque(maxlen=trend_steps)
+
+    def record(self, step: WorldStep) -> None:
+        """Take one scrape at the end of a step."""
+        fleet = self._world.fleet
+        temperature, power = fleet.sensed_celsius(), fleet.sensed_watts()
+        self.thermal.observe(
+            now_seconds=step.seconds,
+            temperature_celsius=temperature,
+            power_watts=power,
+            throttled=fleet.slowed.copy(),
+        )
+        self._pipeline.append(
+            _Readings(
+                seconds=step.seconds,
+                temperature_celsius=temperature,
+                power_watts=power,
+                slowed=fleet.slowed.copy(),
+                powered=fleet.powered.copy(),
+            )
+        )
+        self._recent.append(step)
+        self._offsets.append(np.where(fleet.powered, self.thermal.offset_celsius, np.nan))
+
+    def snapshot(self) -> FleetSnapshot:
+        """Return what is known now."""
+        world = self._world
+        names = [region.name for region in world.scenario.regions]
+        regions = tuple(self._region(index, name) for index, name in enumerate(names))
+        pools: list[PoolState] = []
+        for region in world.scenario.regions:
+            pools += [self._pool(len(pools) + offset, region.name) for offset in range(len(region.pools))]
+        return FleetSnapshot(
+            as_of=world.now, regions=regions, pools=tuple(pools), flags=world.flags.in_force(world.seconds)
+        )
+
+    def _region(self, index: int, name: str) -> RegionState:
+        """Return one region's rates over the last minute that the metrics cover."""
+        world = self._world
+        seen = list(self._recent)[: len(self._recent) - self._delay_steps] or list(self._recent)[:1]
+        as_of = world.scenario.start + timedelta(seconds=seen[-1].seconds)
+        span_seconds = len(seen) * world.scenario.step_seconds
+        tiers = []
+        for column, tier in enumerate(world.scenario.tiers):
+            first = sum(float(step.first_attempts[index, column]) for step in seen)
+            served = sum(float(step.served[index, column]) for step in seen)
+            tiers.append(
+                TierState(
+                    tier=tier.name,
+                    first_attempt_rate=Sample.fresh(first / span_seconds, as_of),
+                    served_rate=Sample.fresh(served / span_seconds, as_of),
+                    queue_requests=Sample.fresh(float(world.service.queue[index, column]), world.now),
+                    wait_seconds=Sample.fresh(float(seen[-1].wait_seconds[index, column]), as_of),
+                )
+            )
+        return RegionState(name=name, tiers=tuple(tiers))
+
+    def _pool(self, index: int, region: str) -> PoolState:
+        """Return one pool; without a GPU that answers its readings are absent."""
+        world = self._world
+        readings = self._pipeline[0]
+        as_of = world.scenario.start + timedelta(seconds=readings.seconds)
+        members = np.flatnonzero((world.fleet.pool_of_gpu == index) & readings.powered)
+        name = world.cloud.pools[index].name
+        nodes = Sample.fresh(self._nodes(index), world.now)
+        if members.size == 0:
+            return PoolState(
+                name=name,
+                region=region,
+                nodes=nodes,
+                arrivals=self._arrivals(index),
+                margin=Sample.absent(),
+                power_watts=Sample.absent(),
+                throttled_ratio=Sample.absent(),
+                seconds_to_slowdown=Sample.absent(),
+                thermal=Sample.absent(),
+            )
+        margins = world.scenario.gpu.slowdown_celsius - readings.temperature_celsius[members]
+        low = float(np.quantile(margins, LOW_MARGIN_LEVEL))
+        margin = PoolMargin(
+            minimum_celsius=float(margins.min()),
+            low_celsius=low,
+            median_celsius=float(np.median(margins)),
+            num_nodes_low=int(np.unique(world.fleet.node_of_gpu[members[margins <= low]]).size),
+        )
+        horizon = np.array([60.0, 120.0, 300.0, 600.0])
+        forecast = self.thermal.forecast(
+            horizons_seconds=horizon, power_watts=np.nan_to_num(readings.power_watts), levels=(0.5,)
+        )
+        return PoolState(
+            name=name,
+            region=region,
+            nodes=nodes,
+            arrivals=self._arrivals(index),
+            margin=Sample.fresh(margin, as_of),
+            power_watts=Sample.fresh(float(readings.power_watts[members].mean()), as_of),
+            throttled_ratio=Sample.fresh(float(readings.slowed[members].mean()), as_of),
+            seconds_to_slowdown=Sample.fresh(float(forecast.seconds_to_slowdown[0, members].min()), as_of),
+            thermal=Sample.fresh(self._thermal(members), as_of),
+        )
+
+    def _nodes(self, index: int) -> NodeCounts:
+        """Return a pool's node counts."""
+        cloud = self._world.cloud
+        serving, pending = cloud.num_serving(index), cloud.num_pending(index)
+        return NodeCounts(
+            desired=serving + pending, created=serving + pending, ready=serving, serving=serving, pending=pending
+        )
+
+    def _arrivals(self, index: int) -> tuple[PendingNodes, ...]:
+        """Return a pool's nodes on their way, with the arrival that the pool's lead times promise."""
+        world = self._world
+        spec = world.cloud.pools[index]
+        orders = [order for order in world.cloud.orders if order.pool == index]
+        arrivals = []
+        for ordered_seconds in sorted({order.ordered_seconds for order in orders}):
+            ordered_at = world.scenario.start + timedelta(seconds=ordered_seconds)
+            arrivals.append(
+                PendingNodes(
+                    num_nodes=sum(1 for order in orders if order.ordered_seconds == ordered_seconds),
+                    ordered_at=ordered_at,
+                    expected_p50=ordered_at + timedelta(seconds=spec.lead_time_p50_seconds),
+                    expected_p95=ordered_at + timedelta(seconds=spec.lead_time_p95_seconds),
+                )
+            )
+        return tuple(arrivals)
+
+    def _thermal(self, members: NDArray[np.int64]) -> PoolThermal:
+        """Return the response of the GPU that stands at the unfavourable quantile of the pool."""
+        gpu = self._world.scenario.gpu
+        gains = self.thermal.gains[members]
+        plateau = self.thermal.offset_celsius[members] + gains.sum(axis=1) * gpu.busy_watts
+        order = np.argsort(plateau, kind="stable")
+        chosen = int(members[order[int(np.ceil(UNFAVOURABLE_LEVEL * (members.size - 1)))]])
+        history = np.array([offsets[members] for offsets in self._offsets])
+        medians = np.nanmedian(history, axis=1) if history.size else np.zeros(0)
+        span_seconds = (medians.size - 1) * self._world.scenario.step_seconds
+        trend = float(medians[-1] - medians[0]) / span_seconds if span_seconds > 0.0 else 0.0
+        return PoolThermal(
+            time_constants_seconds=tuple(float(tau) for tau in self.thermal.time_constants_seconds),
+            gains_celsius_per_watt=tuple(float(gain) for gain in self.thermal.gains[chosen]),
+            filtered_power_watts=tuple(float(watts) for watts in self.thermal.filtered_power_watts[chosen]),
+            offset_celsius=float(self.thermal.offset_celsius[chosen]),
+            offset_trend_celsius_per_second=trend,
+            limit_celsius=gpu.slowdown_celsius,
+            idle_power_watts=gpu.idle_watts,
+            busy_power_watts=gpu.busy_watts,
+        )
