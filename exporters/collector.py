@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -22,6 +23,7 @@ from exporters.calls import CallTracker, merge_statistics
 from exporters.errors import DeviceLostError, ExporterError, SourceError
 from exporters.margin import thermal_margin_celsius
 from exporters.messages import (
+    CallStatistics,
     DeviceIdentity,
     Down,
     Failed,
@@ -41,6 +43,8 @@ REPORT_CALLS_LONGER_THAN_SECONDS = 0.2
 TOPOLOGY_SECONDS = 10.0
 EVENT_WAIT_SECONDS = 1.0
 LOST_RETRY_SECONDS = 5.0
+LEAST_MARGIN_CELSIUS = -60.0
+"""A margin below this is garbage, and no reason to hurry."""
 READER_STACK_BYTES = 512 * 1024
 
 _PARENT_DEATH_SIGNAL = 1
@@ -134,7 +138,7 @@ class ReaderThread:
             except SourceError as error:
                 self._outlet.fail(error)
                 return
-            except Exception as error:  # noqa: BLE001 - one GPU's surprise must not stop the others
+            except Exception as error:  # One GPU's surprise must not stop the others.
                 self._outlet.send(Down(uuid=self._uuid, reason="error", detail=f"{type(error).__name__}: {error}"))
                 delay_seconds = LOST_RETRY_SECONDS
             time.sleep(delay_seconds)
@@ -157,8 +161,12 @@ class ReaderThread:
             driver_margin_celsius=fast.margin_celsius,
             thresholds_celsius={} if self._slow is None else self._slow.thresholds_celsius,
         )
-        hot = margin is not None and margin <= self._settings.hot_margin_celsius
-        return min(self._settings.hot_period_seconds, self._settings.period_seconds) if hot else self._settings.period_seconds
+        hot = margin is not None and LEAST_MARGIN_CELSIUS <= margin <= self._settings.hot_margin_celsius
+        return (
+            min(self._settings.hot_period_seconds, self._settings.period_seconds)
+            if hot
+            else self._settings.period_seconds
+        )
 
 
 class Collector:
@@ -178,7 +186,7 @@ class Collector:
         while True:
             now = time.monotonic()
             in_flight = (t.in_flight(now, REPORT_CALLS_LONGER_THAN_SECONDS) for t in list(self._trackers))
-            statistics = ()
+            statistics: tuple[CallStatistics, ...] = ()
             if num_heartbeats % STATISTICS_EVERY_HEARTBEATS == 0:
                 statistics = merge_statistics(list(self._trackers))
             self._outlet.send(
@@ -189,8 +197,8 @@ class Collector:
             num_heartbeats += 1
             time.sleep(HEARTBEAT_SECONDS)
 
-    def _start(self, body: object, name: str) -> None:
-        threading.Thread(target=body, name=name, daemon=True).start()  # type: ignore[arg-type]
+    def _start(self, body: Callable[[], None], name: str) -> None:
+        threading.Thread(target=body, name=name, daemon=True).start()
 
     def _open_and_read(self) -> None:
         """Open the source (which may hang, hence a thread), start the readers, then wait for events."""

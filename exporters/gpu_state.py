@@ -50,6 +50,8 @@ class GpuState:
         window: Its readings of the last minutes.
         xids: Count and last Unix time by XID.
         throttled_seconds: Cumulative throttled time by reason.
+        nvlink_bytes_per_second: Both directions, between the last two readings; None before.
+        pcie_bytes_per_second: By direction, likewise.
     """
 
     def __init__(self, identity: DeviceIdentity) -> None:
@@ -63,6 +65,8 @@ class GpuState:
         self.window = Window()
         self.xids: dict[int, tuple[int, float]] = dict.fromkeys(ALWAYS_PUBLISHED, (0, 0.0))
         self.throttled_seconds: dict[str, float] = {}
+        self.nvlink_bytes_per_second: float | None = None
+        self.pcie_bytes_per_second: dict[str, float] = {}
         self._counted_by_hardware: set[str] = set()
         self._references: deque[float] = deque(maxlen=NUM_LIMIT_SAMPLES)
 
@@ -82,6 +86,7 @@ class GpuState:
         unreadable = reading.temperature_celsius is None and reading.power_watts is None
         self.reason = IMPLAUSIBLE if unreadable else UP
         self._integrate_throttling(before, reading)
+        self._derive_rates(before, reading)
         if reading.temperature_celsius is not None and reading.margin_celsius is not None:
             self._references.append(reading.temperature_celsius + reading.margin_celsius)
         self.window.add(
@@ -162,6 +167,17 @@ class GpuState:
         instant = self.fast.power_instant_watts
         return instant if instant is not None else self.fast.power_watts
 
+    @property
+    def throttled_now(self) -> list[str]:
+        """Reasons for which the clocks are held down now."""
+        bits = 0 if self.fast is None else self.fast.throttle_bits or 0
+        return [reason for reason, bit in THROTTLE_BITS.items() if bits & bit]
+
+    @property
+    def last_xid(self) -> int:
+        """Number of the most recent XID; 0 before the first."""
+        return max(((last, xid) for xid, (count, last) in self.xids.items() if count), default=(0.0, 0))[1]
+
     def _integrate_throttling(self, before: FastReading | None, reading: FastReading) -> None:
         """Take the hardware's counters; where there are none, count the time between readings with the bit set."""
         for reason, seconds in reading.throttled_seconds.items():
@@ -175,3 +191,18 @@ class GpuState:
             if reason not in self._counted_by_hardware:
                 active_seconds = counted if reading.throttle_bits & bit else 0.0
                 self.throttled_seconds[reason] = self.throttled_seconds.get(reason, 0.0) + active_seconds
+
+    def _derive_rates(self, before: FastReading | None, reading: FastReading) -> None:
+        """Turn byte counters into rates, for the names that want rates."""
+        self.nvlink_bytes_per_second, self.pcie_bytes_per_second = None, {}
+        if before is None:
+            return
+        seconds = reading.taken_at_monotonic - before.taken_at_monotonic
+        if not 0.0 < seconds <= MAX_INTEGRATION_SECONDS:
+            return
+        if reading.nvlink_bytes.keys() and reading.nvlink_bytes.keys() == before.nvlink_bytes.keys():
+            moved = sum(reading.nvlink_bytes.values()) - sum(before.nvlink_bytes.values())
+            self.nvlink_bytes_per_second = max(moved, 0.0) / seconds
+        for direction in reading.pcie_bytes.keys() & before.pcie_bytes.keys():
+            moved = reading.pcie_bytes[direction] - before.pcie_bytes[direction]
+            self.pcie_bytes_per_second[direction] = max(moved, 0.0) / seconds

@@ -41,14 +41,14 @@ class DeviceIdentity(msgspec.Struct, frozen=True, kw_only=True):
     minor: int | None = None
 
 
-class Hello(_Message):
+class Hello(_Message, frozen=True, kw_only=True):
     """The collector has opened its source and found these GPUs."""
 
     driver_version: str
     devices: tuple[DeviceIdentity, ...]
 
 
-class FastReading(_Message):
+class FastReading(_Message, frozen=True, kw_only=True):
     """What changes within seconds, read every period.
 
     Attributes:
@@ -59,6 +59,7 @@ class FastReading(_Message):
         throttled_seconds: Hardware counters by reason name; empty where the driver has none.
         nvlink_bytes: By direction, over all links.
         pcie_bytes: By direction.
+        engine_ratios: Activity of graphics, sm, sm_occupancy, tensor and dram, where the GPU measures it (Hopper on).
     """
 
     uuid: str
@@ -85,6 +86,7 @@ class FastReading(_Message):
     nvlink_bytes: dict[str, float] = {}
     pcie_bytes: dict[str, float] = {}
     pcie_replays: float | None = None
+    engine_ratios: dict[str, float] = {}
 
 
 class MigInstance(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +112,7 @@ class ProcessShare(msgspec.Struct, frozen=True, kw_only=True):
     compute_ratio: float | None = None
 
 
-class SlowReading(_Message):
+class SlowReading(_Message, frozen=True, kw_only=True):
     """What changes rarely, read every slow period.
 
     Attributes:
@@ -138,7 +140,7 @@ class SlowReading(_Message):
     processes: tuple[ProcessShare, ...] | None = None
 
 
-class Down(_Message):
+class Down(_Message, frozen=True, kw_only=True):
     """A GPU does not answer; the reason goes to ``meltguard_gpu_up``."""
 
     uuid: str
@@ -146,7 +148,7 @@ class Down(_Message):
     detail: str = ""
 
 
-class XidEvent(_Message):
+class XidEvent(_Message, frozen=True, kw_only=True):
     """The driver reported an XID."""
 
     uuid: str
@@ -175,7 +177,7 @@ class CallStatistics(msgspec.Struct, frozen=True, kw_only=True):
     max_seconds: float
 
 
-class Heartbeat(_Message):
+class Heartbeat(_Message, frozen=True, kw_only=True):
     """The collector is alive; lists the calls that hang and, now and then, what its calls cost."""
 
     at_monotonic: float
@@ -183,13 +185,13 @@ class Heartbeat(_Message):
     statistics: tuple[CallStatistics, ...] = ()
 
 
-class TopologyChanged(_Message):
+class TopologyChanged(_Message, frozen=True, kw_only=True):
     """GPUs were added or removed: a fresh collector must enumerate them."""
 
     detail: str
 
 
-class Failed(_Message):
+class Failed(_Message, frozen=True, kw_only=True):
     """The collector is about to end because its source cannot be used."""
 
     reason: str

@@ -113,6 +113,12 @@ GPU_UTILIZATION = _gauge("gpu_utilization_ratio", "Share of time with a kernel r
 GPU_MEMORY_UTILIZATION = _gauge("gpu_memory_utilization_ratio", "Share of time with memory traffic.", _GPU, "ratio")
 GPU_ENCODER_UTILIZATION = _gauge("gpu_encoder_utilization_ratio", "Share of time encoding video.", _GPU, "ratio")
 GPU_DECODER_UTILIZATION = _gauge("gpu_decoder_utilization_ratio", "Share of time decoding video.", _GPU, "ratio")
+GPU_ENGINE_UTILIZATION = _gauge(
+    "gpu_engine_utilization_ratio",
+    "Activity of an engine (graphics, sm, sm_occupancy, tensor, dram), Hopper and newer.",
+    f"{_GPU} engine",
+    "ratio",
+)
 GPU_MEMORY_USED = _gauge("gpu_memory_used_bytes", "Memory in use.", _GPU, "bytes")
 GPU_MEMORY_TOTAL = _gauge("gpu_memory_total_bytes", "Memory installed.", _GPU, "bytes")
 GPU_MEMORY_RESERVED = _gauge("gpu_memory_reserved_bytes", "Memory that the driver keeps for itself.", _GPU, "bytes")

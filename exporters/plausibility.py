@@ -71,6 +71,7 @@ _SLOPES: dict[str, Slope] = {
     "energy_joules": Slope(step=10_000.0, rise_per_second=5_000.0, fall_per_second=0.0),
 }
 _MAPS: dict[str, tuple[tuple[float, float], Slope | None]] = {
+    "engine_ratios": ((0.0, 1.0), None),
     "clocks_hertz": ((1e6, 1e10), None),
     "throttled_seconds": ((0.0, 1e10), Slope(step=5.0, rise_per_second=1.5, fall_per_second=0.0)),
     "nvlink_bytes": ((0.0, 1e20), Slope(step=1e12, rise_per_second=5e12, fall_per_second=0.0)),

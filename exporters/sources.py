@@ -74,15 +74,15 @@ def make_source(spec: str, nvml_library: str | None) -> Source:
     """
     kind, _, argument = spec.partition(":")
     if kind == "nvml" and not argument:
-        from exporters.nvml.source import NvmlSource  # noqa: PLC0415 - pynvml costs 18 MiB; only this source needs it
+        from exporters.nvml.source import NvmlSource  # pynvml costs 18 MiB; only this source needs it
 
         return NvmlSource(nvml_library)
     if kind == "simulated":
-        from exporters.simulated import SimulatedSource  # noqa: PLC0415 - only this source needs it
+        from exporters.simulated import SimulatedSource  # only this source needs it
 
         return SimulatedSource(_num_simulated(argument))
     if kind == "replay" and argument:
-        from exporters.replay import ReplaySource  # noqa: PLC0415 - only this source needs it
+        from exporters.replay import ReplaySource  # only this source needs it
 
         return ReplaySource(argument)
     raise SettingsError(f"--source {spec}: use nvml, simulated, simulated:N or replay:FILE")

@@ -18,7 +18,9 @@ class XidClass(StrEnum):
 
 
 _APPLICATION = frozenset({13, 31, 43, 45, 68, 69})
-_HARDWARE = frozenset({46, 48, 54, 61, 62, 63, 64, 74, 79, 92, 94, 95, 109, 110, 119, 120, 121, 136, 140, 142, 143, 145})
+_HARDWARE = frozenset(
+    {46, 48, 54, 61, 62, 63, 64, 74, 79, 92, 94, 95, 109, 110, 119, 120, 121, 136, 140, 142, 143, 145}
+)
 
 ALWAYS_PUBLISHED: tuple[int, ...] = (48, 63, 64, 74, 79, 94, 95, 119, 120)
 """Counters that stand at zero from the start: ``increase()`` does not see a counter that is born at one."""
@@ -34,3 +36,27 @@ def classify(xid: int) -> XidClass:
     if xid in _APPLICATION:
         return XidClass.APPLICATION
     return XidClass.UNKNOWN
+
+
+_DESCRIPTIONS = {
+    0: "No Error",
+    13: "Graphics engine exception",
+    31: "GPU memory page fault",
+    43: "GPU stopped processing",
+    45: "Preemptive cleanup after earlier errors",
+    48: "Double-bit ECC error",
+    63: "Row remap or page retirement recorded",
+    64: "Row remap or page retirement failed",
+    74: "NVLink error",
+    79: "GPU has fallen off the bus",
+    92: "High single-bit ECC error rate",
+    94: "Contained memory error",
+    95: "Uncontained memory error",
+    119: "GSP RPC timeout",
+    120: "GSP error",
+}
+
+
+def describe(xid: int) -> str:
+    """Return a few words on ``xid``."""
+    return _DESCRIPTIONS.get(xid, "Unknown Error")

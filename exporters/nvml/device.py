@@ -212,7 +212,8 @@ class NvmlDeviceReader:
     def _fans(self) -> tuple[float, ...]:
         num_fans = self._calls.get("nvmlDeviceGetNumFans", int) or 0
         speeds = (
-            self._calls.get("nvmlDeviceGetFanSpeed_v2", ratio_from_percent, fan) for fan in range(min(num_fans, MAX_FANS))
+            self._calls.get("nvmlDeviceGetFanSpeed_v2", ratio_from_percent, fan)
+            for fan in range(min(num_fans, MAX_FANS))
         )
         return tuple(speed for speed in speeds if speed is not None)
 
@@ -249,7 +250,9 @@ class NvmlDeviceReader:
         if pids is None:
             return None
         shares = self._calls.get("nvmlDeviceGetProcessUtilization", self._newest_shares, self._process_samples_since)
-        return tuple(ProcessShare(pid=pid, compute_ratio=None if shares is None else shares.get(pid, 0.0)) for pid in pids)
+        return tuple(
+            ProcessShare(pid=pid, compute_ratio=None if shares is None else shares.get(pid, 0.0)) for pid in pids
+        )
 
     def _newest_shares(self, samples: list[Any]) -> dict[int, float]:
         newest: dict[int, tuple[int, float]] = {}

@@ -20,6 +20,8 @@ try:
 except ImportError:  # The extra is not installed: opening the library says what to install.
     pynvml = None
 
+__all__ = ["DeviceCalls", "FieldSet", "describe", "load_library", "pynvml", "read_text"]
+
 T = TypeVar("T")
 
 _UNSUPPORTED = frozenset({2, 3, 4, 13, 25, 26})
@@ -209,7 +211,6 @@ class FieldSet:
 def read_text(value: object) -> str:
     """Return NVML's text, which old bindings hand over as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
 
 
 def raise_if_gone_for_all(status: int, name: str) -> None:

@@ -61,7 +61,7 @@ class NvmlSource:
             handle = tracker.call("nvmlDeviceGetHandleByIndex", pynvml.nvmlDeviceGetHandleByIndex, index)
             uuid = read_text(tracker.call("nvmlDeviceGetUUID", pynvml.nvmlDeviceGetUUID, handle))
         except pynvml.NVMLError:
-            # Without a UUID it cannot be told from its neighbours; the fleet still knows it from before, if it was seen.
+            # Without a UUID it cannot be told from its neighbours; the fleet knows it from before, if it was seen.
             return None
         calls = DeviceCalls(tracker, handle)
         self._handles[uuid] = handle
@@ -84,9 +84,7 @@ class NvmlSource:
             return
         for handle in self._handles.values():
             calls = DeviceCalls(tracker, handle)
-            calls.get(
-                "nvmlDeviceRegisterEvents", lambda _: True, pynvml.nvmlEventTypeXidCriticalError, self._event_set
-            )
+            calls.get("nvmlDeviceRegisterEvents", lambda _: True, pynvml.nvmlEventTypeXidCriticalError, self._event_set)
 
     def reader(self, device: DeviceIdentity, tracker: CallTracker) -> NvmlDeviceReader:
         """Return the reader of ``device``."""
