@@ -15,6 +15,13 @@ IMPURE := $(foreach file,forecasting/io.py forecasting/cli.py forecasting/cli,--
 TESTS ?= tests
 ARGUMENTS ?=
 
+# uv trusts whom the machine trusts, as pip does: a company's own package mirror has a company's certificate.
+# Older versions of uv know only the second name.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= 1
+export UV_NATIVE_TLS ?= 1
+endif
+
 $(STAMP): pyproject.toml locks/development.txt tools/setup_environment.sh
 	@tools/setup_environment.sh $(VENV)
 	@touch $@
