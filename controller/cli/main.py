@@ -13,7 +13,9 @@ import typer
 from controller.cli import demo, replay
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
+from exporters import cli as exporters_cli
 from forecasting import cli as forecasting_cli
+from forecasting.thermal import cli as thermal_cli
 
 EXIT_INTERRUPTED = 130
 
@@ -21,7 +23,6 @@ NOT_BUILT: dict[str, str] = {
     "backtest": "Backtest our model and named baselines on a file.",
     "plan": "Make one dry-run decision from files or a live cluster.",
     "explain": "Say why a decision was made, from the audit log.",
-    "exporter": "Run the GPU exporter.",
     "operator": "Run the in-cluster operator.",
     "serve": "Run the inference pod.",
     "load": "Offer an inference server open-loop load.",
@@ -36,11 +37,6 @@ NOT_BUILT: dict[str, str] = {
 }
 """Commands of the contract that this version does not have, and what they will do."""
 
-NOT_BUILT_THERMAL: dict[str, str] = {
-    "fit": "Fit the thermal model to a telemetry log.",
-    "forecast": "Forecast temperatures and the time to slowdown.",
-}
-
 
 def build_app() -> typer.Typer:
     """Return the command line with every command of the contract."""
@@ -51,24 +47,21 @@ def build_app() -> typer.Typer:
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        epilog="Every option can also be set by MELTGUARD_<COMMAND>__<OPTION>, or in a YAML file given with --config.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     mount(app, demo.demo, name="demo", section="demo")
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, replay.replay, name="replay", section="replay")
+    mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     thermal = typer.Typer(help="Fit and forecast GPU temperatures.", no_args_is_help=True, rich_markup_mode=None)
-    for name, does in NOT_BUILT_THERMAL.items():
-        _mount_not_built(thermal, name, does, typed=f"thermal {name}")
+    mount(thermal, thermal_cli.fit, name="fit", section="thermal_fit")
+    mount(thermal, thermal_cli.forecast, name="forecast", section="thermal_forecast")
     app.add_typer(thermal, name="thermal")
     for name, does in NOT_BUILT.items():
-        _mount_not_built(app, name, does, typed=name)
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+        app.command(name, context_settings=settings)(not_built(name, does))
     return app
-
-
-def _mount_not_built(app: typer.Typer, name: str, does: str, *, typed: str) -> None:
-    """Add a command that says that it is not built, whatever its arguments are."""
-    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(name, context_settings=settings)(not_built(typed, does))
 
 
 def main() -> None:

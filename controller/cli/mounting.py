@@ -61,6 +61,7 @@ def _with_common_options(function: Callable[..., None], section: str) -> Callabl
                     is_eager=True,
                     callback=read_config,
                     envvar=f"{ENVIRONMENT_PREFIX}CONFIG",
+                    show_envvar=False,
                     help="YAML with a section per command; options and environment variables win.",
                 ),
             ],
@@ -71,7 +72,12 @@ def _with_common_options(function: Callable[..., None], section: str) -> Callabl
             default=LogLevel.INFO,
             annotation=Annotated[
                 LogLevel,
-                typer.Option("--log-level", envvar=f"{ENVIRONMENT_PREFIX}LOG_LEVEL", help="How much is logged."),
+                typer.Option(
+                    "--log-level",
+                    envvar=f"{ENVIRONMENT_PREFIX}LOG_LEVEL",
+                    show_envvar=False,
+                    help="How much is logged.",
+                ),
             ],
         ),
     ]
@@ -98,6 +104,7 @@ def _with_environment(parameter: inspect.Parameter, section: str) -> Any:
     for info in metadata:
         if isinstance(info, typer.models.OptionInfo) and info.envvar is None:
             info = copy.copy(info)
+            info.show_envvar = False
             info.envvar = f"{ENVIRONMENT_PREFIX}{section.upper()}__{parameter.name.upper()}"
         named.append(info)
     return Annotated[(base, *named)]
