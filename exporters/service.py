@@ -26,6 +26,8 @@ from exporters.exposition import OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE, ac
 from exporters.fleet import Fleet
 from exporters.http_server import HttpServer, Request, Response
 from exporters.logs import Log
+from exporters.pods.attribution import PodAttribution
+from exporters.pods.pod_resources import PodResourcesClient
 from exporters.publisher import Publisher
 from exporters.settings import Address, ExporterSettings
 from exporters.sources import make_source
@@ -123,6 +125,7 @@ class Service:
             on_change=self._changed.set,
             log=log,
         )
+        self._pods = self._open_pods()
         self._publisher = Publisher(
             fleet=self._fleet,
             settings=settings,
@@ -130,6 +133,7 @@ class Service:
             pids=self._pids,
             starts=lambda: {why.value: count for why, count in self._supervisor.num_starts.items()},
             num_abandoned=lambda: len(self._supervisor.abandoned),
+            pods=self._pods,
         )
         self._server = HttpServer(
             handler=self.handle,
@@ -137,6 +141,13 @@ class Service:
             tls=self._web.tls,
             extra_headers=lambda: self._web.config.headers,
         )
+
+    def _open_pods(self) -> PodAttribution | None:
+        socket = self._settings.pod_resources
+        if socket is None:
+            return None
+        client = PodResourcesClient(socket)
+        return PodAttribution(client=client, fleet=self._fleet, node=self._settings.node, log=self._log)
 
     def _pids(self) -> dict[str, int]:
         pids = {"server": os.getpid()}
@@ -182,6 +193,8 @@ class Service:
         bodies: list[Callable[[], Coroutine[None, None, None]]] = [self._supervisor.run, self._render_on_change]
         if self._settings.derived_thermals:
             bodies.append(self._follow_heat)
+        if self._pods is not None:
+            bodies.append(self._pods.follow)
         if self._settings.web_config is not None:
             bodies.append(self._follow_web_config)
         return bodies
@@ -201,6 +214,8 @@ class Service:
             await self._changed.wait()
             await asyncio.sleep(COALESCE_SECONDS)
             self._changed.clear()
+            if self._pods is not None:
+                self._pods.settle()
             self._publisher.refresh()
             self._publisher.prepare()
             await asyncio.sleep(MIN_RENDER_SECONDS - COALESCE_SECONDS)
