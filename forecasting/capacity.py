@@ -20,14 +20,14 @@ The file is YAML or JSON with the fields of :class:`CapacityModel`, for example:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import msgspec
 import numpy as np
 import yaml
 
 from forecasting.errors import InputError
-from forecasting.types import FloatArray
+from forecasting.types import DemandForecast, DemandTarget, FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +202,24 @@ class CapacityModel:
             f" = {self.gpu_seconds_per_request:.4g} GPU-seconds per request",
             f"GPUs are planned {self.utilization_target_ratio:.0%} busy",
         )
+
+
+def with_gpus(forecast: DemandForecast, model: CapacityModel) -> DemandForecast:
+    """Add the GPUs that a forecast of requests needs.
+
+    Args:
+        forecast: The forecast.
+        model: The factors from requests to GPUs.
+
+    Returns:
+        The forecast with ``gpus_needed`` and the factors in ``reasons``; a forecast of sign-ups gets a warning instead,
+        because its requests also come from users that it does not know.
+    """
+    if forecast.target is not DemandTarget.REQUESTS:
+        warning = "gpus_needed is left out: it needs requests, and the target is sign-ups"
+        return replace(forecast, warnings=(*forecast.warnings, warning))
+    gpus = model.gpus_needed(forecast.quantiles, step_seconds=forecast.step_seconds)
+    return replace(forecast, gpus_needed=gpus, reasons=(*forecast.reasons, *model.reasons()))
 
 
 def parse_capacity(text: str, *, source: str) -> CapacityModel:

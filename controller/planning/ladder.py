@@ -47,9 +47,9 @@ def default_ladder(margin_target_celsius: float) -> Ladder:
         step(rung, enter=4.0, dwell=0.0, batch_admitted=True) for rung in (Rung.OBSERVE, Rung.HOLD, Rung.PROVISION)
     ]
     steps.append(step(Rung.SHAPE_QUIETLY, enter=2.0, dwell=300.0))
-    steps += [step(Rung.LOWER_FREE_QUOTA, enter=1.5, dwell=300.0, images_per_day=quota) for quota in FREE_QUOTA_STEPS]
+    steps += [step(Rung.LOWER_FREE_QUOTA, enter=1.5, dwell=600.0, images_per_day=quota) for quota in FREE_QUOTA_STEPS]
     steps += [
-        step(Rung.SHED, enter=1.0, dwell=300.0, images_per_day=tightest, admission_ratio=ratio)
+        step(Rung.SHED, enter=1.0, dwell=600.0, images_per_day=tightest, admission_ratio=ratio)
         for ratio in ADMISSION_STEPS
     ]
     steps.append(step(Rung.DISABLE_FREE, enter=0.5, dwell=600.0, generation_enabled=False))

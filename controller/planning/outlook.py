@@ -16,6 +16,8 @@ from forecasting.types import FloatArray
 
 TREND_MEMORY_SECONDS = 900.0
 """A drift of the room is carried on, damped with this time constant (as in the thermal model)."""
+_TINY = 1e-12
+"""Keeps divisions by a capacity of zero finite; such a region serves nothing and draws idle power."""
 QUEUE_BOUND_SECONDS = 60.0
 """Work beyond this many seconds of capacity is counted as unserved."""
 
@@ -94,8 +96,6 @@ def roll_forward(
     num_steps = demand_per_second.shape[1]
     capacity_gpus = _capacity_gpus(pools, courses, num_steps)
     per_second = capacity_gpus / gpu_seconds_per_request
-    heat = [_PoolHeat(pool.thermal, num_courses, step_seconds) for pool in pools if pool.thermal is not None]
-    margin = np.full((num_courses, num_steps), np.inf)
     load = np.zeros((num_courses, num_steps))
     limited = np.zeros((num_courses, num_tiers))
     unserved = np.zeros(num_courses)
@@ -114,9 +114,11 @@ def roll_forward(
         backlog = backlog - excess
         unserved += excess
         waited += backlog * step_seconds
-        load[:, index] = np.divide(served, capacity, out=np.zeros(num_courses), where=capacity > 0.0)
-        for pool_heat in heat:
-            margin[:, index] = np.minimum(margin[:, index], pool_heat.step(load[:, index]))
+        load[:, index] = served / np.maximum(capacity, _TINY)
+    margin = np.full((num_courses, num_steps), np.inf)
+    for pool in pools:
+        if pool.thermal is not None:
+            margin = np.minimum(margin, pool_margin(pool.thermal, load, step_seconds=step_seconds))
     return Outcome(margin_celsius=margin, limited=limited, unserved=unserved, waited_seconds=waited, load_ratio=load)
 
 
@@ -128,25 +130,28 @@ def _capacity_gpus(pools: tuple[PoolOutlook, ...], courses: Courses, num_steps: 
     return np.maximum(capacity, 0.0)
 
 
-class _PoolHeat:
-    """The thermal state of one pool under every course, advanced step by step."""
+def pool_margin(thermal: PoolThermal, load_ratio: FloatArray, *, step_seconds: float) -> FloatArray:
+    """Return a pool's margin at the end of each step under load paths, same shape as ``load_ratio``.
 
-    def __init__(self, thermal: PoolThermal, num_courses: int, step_seconds: float) -> None:
-        self._thermal = thermal
-        self._gains = np.asarray(thermal.gains_celsius_per_watt)
-        taus = np.asarray(thermal.time_constants_seconds)
-        self._weights = 1.0 - np.exp(-step_seconds / taus)
-        self._filtered = np.tile(np.asarray(thermal.filtered_power_watts), (num_courses, 1))
-        self._step_seconds = step_seconds
-        self._elapsed_seconds = 0.0
+    The bank is linear, so a path's effect is one product with its step response: after ``n`` steps of constant power
+    a filter has the share ``1 - exp(-n dt / tau)`` of it, and keeps ``exp(-n dt / tau)`` of its present state.
 
-    def step(self, load_ratio: FloatArray) -> FloatArray:
-        """Advance by one step at a load, shape ``(num_courses,)``; return the margin at its end."""
-        thermal = self._thermal
-        power = thermal.idle_power_watts + (thermal.busy_power_watts - thermal.idle_power_watts) * load_ratio
-        self._filtered += self._weights * (power[:, None] - self._filtered)
-        self._elapsed_seconds += self._step_seconds
-        damped_seconds = TREND_MEMORY_SECONDS * (1.0 - np.exp(-self._elapsed_seconds / TREND_MEMORY_SECONDS))
-        offset = thermal.offset_celsius + thermal.offset_trend_celsius_per_second * damped_seconds
-        margin: FloatArray = thermal.limit_celsius - offset - self._filtered @ self._gains
-        return margin
+    Args:
+        thermal: The pool's thermal response.
+        load_ratio: Share of its GPUs' time at work, shape ``(num_courses, num_steps)``.
+        step_seconds: Length of a step, > 0.
+    """
+    num_steps = load_ratio.shape[1]
+    gains = np.asarray(thermal.gains_celsius_per_watt)
+    keep = np.exp(-step_seconds / np.asarray(thermal.time_constants_seconds))
+    ages = np.arange(num_steps)
+    # Effect of one watt during one step, by the number of whole steps since.
+    impulse = (keep[None, :] ** ages[:, None]) @ (gains * (1.0 - keep))
+    lag = ages[None, :] - ages[:, None]
+    response = np.where(lag >= 0, impulse[np.maximum(lag, 0)], 0.0)
+    decay = (keep[None, :] ** (ages[:, None] + 1)) @ (gains * np.asarray(thermal.filtered_power_watts))
+    power = thermal.idle_power_watts + (thermal.busy_power_watts - thermal.idle_power_watts) * load_ratio
+    damped_seconds = TREND_MEMORY_SECONDS * -np.expm1(-(ages + 1) * step_seconds / TREND_MEMORY_SECONDS)
+    offset = thermal.offset_celsius + thermal.offset_trend_celsius_per_second * damped_seconds
+    margin: FloatArray = thermal.limit_celsius - offset - decay - power @ response
+    return margin

@@ -30,7 +30,8 @@ from forecasting.types import FloatArray
 UNFAVOURABLE_LEVEL = 0.95
 """Quantile of a pool's GPUs whose thermal response stands for the pool; a single outlier is the guard's business."""
 LOW_MARGIN_LEVEL = 0.1
-TREND_WINDOW_SECONDS = 600.0
+TREND_WINDOW_SECONDS = 300.0
+SLOWDOWN_HORIZONS_SECONDS = np.array([60.0, 120.0, 300.0, 600.0])
 RATE_WINDOW_SECONDS = 60.0
 
 
@@ -50,12 +51,14 @@ class Observer:
 
     Args:
         world: The world to look at.
+        with_models: Whether to fit the thermal model; without, pools have no thermal samples.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, with_models: bool) -> None:
         """Start with a thermal model that knows the class of the GPUs, not their hidden properties."""
         scenario = world.scenario
         self._world = world
+        self._with_models = with_models
         num_gpus = world.fleet.num_gpus
         self.thermal = FleetThermalModel(
             gpus=tuple(str(index) for index in range(num_gpus)),
@@ -69,18 +72,22 @@ class Observer:
         self._recent: deque[WorldStep] = deque(maxlen=delay_steps + window)
         self._delay_steps = delay_steps
         trend_steps = max(2, round(TREND_WINDOW_SECONDS / scenario.step_seconds))
+        # Median offset of each pool, newest last.
         self._offsets: deque[FloatArray] = deque(maxlen=trend_steps)
+        self._seconds_to_slowdown = np.full(num_gpus, np.inf)
 
     def record(self, step: WorldStep) -> None:
         """Take one scrape at the end of a step."""
         fleet = self._world.fleet
         temperature, power = fleet.sensed_celsius(), fleet.sensed_watts()
-        self.thermal.observe(
-            now_seconds=step.seconds,
-            temperature_celsius=temperature,
-            power_watts=power,
-            throttled=fleet.slowed.copy(),
-        )
+        if self._with_models:
+            self.thermal.observe(
+                now_seconds=step.seconds,
+                temperature_celsius=temperature,
+                power_watts=power,
+                throttled=fleet.slowed.copy(),
+            )
+            self._offsets.append(self._median_offsets())
         self._pipeline.append(
             _Readings(
                 seconds=step.seconds,
@@ -91,11 +98,17 @@ class Observer:
             )
         )
         self._recent.append(step)
-        self._offsets.append(np.where(fleet.powered, self.thermal.offset_celsius, np.nan))
 
     def snapshot(self) -> FleetSnapshot:
         """Return what is known now."""
         world = self._world
+        if self._with_models:
+            forecast = self.thermal.forecast(
+                horizons_seconds=SLOWDOWN_HORIZONS_SECONDS,
+                power_watts=np.nan_to_num(self._pipeline[0].power_watts),
+                levels=(0.5,),
+            )
+            self._seconds_to_slowdown = forecast.seconds_to_slowdown[0]
         names = [region.name for region in world.scenario.regions]
         regions = tuple(self._region(index, name) for index, name in enumerate(names))
         pools: list[PoolState] = []
@@ -154,10 +167,11 @@ class Observer:
             median_celsius=float(np.median(margins)),
             num_nodes_low=int(np.unique(world.fleet.node_of_gpu[members[margins <= low]]).size),
         )
-        horizon = np.array([60.0, 120.0, 300.0, 600.0])
-        forecast = self.thermal.forecast(
-            horizons_seconds=horizon, power_watts=np.nan_to_num(readings.power_watts), levels=(0.5,)
-        )
+        slowdown: Sample[float] = Sample.absent()
+        thermal: Sample[PoolThermal] = Sample.absent()
+        if self._with_models:
+            slowdown = Sample.fresh(float(self._seconds_to_slowdown[members].min()), as_of)
+            thermal = Sample.fresh(self._thermal(index, members), as_of)
         return PoolState(
             name=name,
             region=region,
@@ -166,8 +180,8 @@ class Observer:
             margin=Sample.fresh(margin, as_of),
             power_watts=Sample.fresh(float(readings.power_watts[members].mean()), as_of),
             throttled_ratio=Sample.fresh(float(readings.slowed[members].mean()), as_of),
-            seconds_to_slowdown=Sample.fresh(float(forecast.seconds_to_slowdown[0, members].min()), as_of),
-            thermal=Sample.fresh(self._thermal(members), as_of),
+            seconds_to_slowdown=slowdown,
+            thermal=thermal,
         )
 
     def _nodes(self, index: int) -> NodeCounts:
@@ -196,23 +210,39 @@ class Observer:
             )
         return tuple(arrivals)
 
-    def _thermal(self, members: NDArray[np.int64]) -> PoolThermal:
+    def _median_offsets(self) -> FloatArray:
+        """Return the median offset of each pool's GPUs; NaN where none answers."""
+        fleet = self._world.fleet
+        offsets = self.thermal.offset_celsius
+        medians = np.full(len(self._world.cloud.pools), np.nan)
+        for index in range(medians.size):
+            members = (fleet.pool_of_gpu == index) & fleet.powered
+            if members.any():
+                medians[index] = float(np.median(offsets[members]))
+        return medians
+
+    def _trend(self, pool: int) -> float:
+        """Return the drift of a pool's offset in degrees a second; 0 until half a window of readings is there."""
+        maxlen = self._offsets.maxlen or 0
+        if len(self._offsets) < max(2, maxlen // 2):
+            return 0.0
+        span_seconds = (len(self._offsets) - 1) * self._world.scenario.step_seconds
+        drift = float(self._offsets[-1][pool] - self._offsets[0][pool]) / span_seconds
+        return drift if np.isfinite(drift) else 0.0
+
+    def _thermal(self, pool: int, members: NDArray[np.int64]) -> PoolThermal:
         """Return the response of the GPU that stands at the unfavourable quantile of the pool."""
         gpu = self._world.scenario.gpu
         gains = self.thermal.gains[members]
         plateau = self.thermal.offset_celsius[members] + gains.sum(axis=1) * gpu.busy_watts
         order = np.argsort(plateau, kind="stable")
         chosen = int(members[order[int(np.ceil(UNFAVOURABLE_LEVEL * (members.size - 1)))]])
-        history = np.array([offsets[members] for offsets in self._offsets])
-        medians = np.nanmedian(history, axis=1) if history.size else np.zeros(0)
-        span_seconds = (medians.size - 1) * self._world.scenario.step_seconds
-        trend = float(medians[-1] - medians[0]) / span_seconds if span_seconds > 0.0 else 0.0
         return PoolThermal(
             time_constants_seconds=tuple(float(tau) for tau in self.thermal.time_constants_seconds),
             gains_celsius_per_watt=tuple(float(gain) for gain in self.thermal.gains[chosen]),
             filtered_power_watts=tuple(float(watts) for watts in self.thermal.filtered_power_watts[chosen]),
             offset_celsius=float(self.thermal.offset_celsius[chosen]),
-            offset_trend_celsius_per_second=trend,
+            offset_trend_celsius_per_second=self._trend(pool),
             limit_celsius=gpu.slowdown_celsius,
             idle_power_watts=gpu.idle_watts,
             busy_power_watts=gpu.busy_watts,

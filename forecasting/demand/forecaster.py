@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from forecasting.demand.events import DemandEvent, factor_between
 from forecasting.demand.experts import Expert, ExpertBank
 from forecasting.demand.pool import QuantilePool
 from forecasting.demand.settings import ForecastSettings
@@ -41,6 +42,7 @@ class DemandForecaster:
         step_seconds: float,
         target: DemandTarget,
         settings: ForecastSettings = ForecastSettings(),  # noqa: B008 (frozen)
+        events: tuple[DemandEvent, ...] = (),
     ) -> None:
         """Start with no history.
 
@@ -50,6 +52,7 @@ class DemandForecaster:
             step_seconds: Length of each interval, > 0.
             target: What the forecast counts.
             settings: The constants.
+            events: Known events that multiply demand.
 
         Raises:
             ValueError: If ``start`` is naive or the step is not positive.
@@ -63,6 +66,7 @@ class DemandForecaster:
         self._step_seconds = step_seconds
         self._target = target
         self._settings = settings
+        self._events = events
         self._next_index = 0
         self._num_missing = 0
         self._bank = ExpertBank(start_epoch=start.timestamp(), step_seconds=step_seconds, settings=settings)
@@ -94,6 +98,7 @@ class DemandForecaster:
         value = value if 0.0 <= value < math.inf else math.nan
         other = other if 0.0 <= other < math.inf else math.nan
         index = self._next_index
+        value /= self._event_factor(index)
         if math.isnan(value):
             self._num_missing += 1
         else:
@@ -103,6 +108,13 @@ class DemandForecaster:
         self._bank.observe(index, value)
         self._next_index = index + 1
         self._pool.remember(index, self._bank.forecast(index, self._horizons), self._scale())
+
+    def _event_factor(self, index: int) -> float:
+        """Return what known events multiply the demand of an interval by."""
+        if not self._events:
+            return 1.0
+        start = self._start.timestamp() + index * self._step_seconds
+        return factor_between(self._events, start, start + self._step_seconds)
 
     def _judge(self, value: float) -> None:
         if math.isfinite(self._next_upper):
@@ -141,15 +153,16 @@ class DemandForecaster:
             at_grid = np.empty((everything.size, self._horizons.size))
             at_grid[order] = self._pool.quantiles(points, self._scale(), everything[order])
             quantiles = _between(self._horizons, at_grid, steps)
+        factors = np.array([self._event_factor(self._next_index + step) for step in range(num_steps)])
         warnings = self._warnings()
-        upper = self._with_floor(quantiles[: wanted.size], wanted)
+        upper = factors * self._with_floor(quantiles[: wanted.size], wanted)
         return DemandForecast(
             key=self._key,
             target=self._target,
             issued_at=self.issued_at,
             step_seconds=self._step_seconds,
             levels=levels,
-            mean=quantiles[wanted.size :].mean(axis=0),
+            mean=factors * quantiles[wanted.size :].mean(axis=0),
             quantiles=upper,
             surge=self.surge,
             model=ModelInfo(

@@ -1,0 +1,1 @@
+"""Rolling-origin backtests of the demand forecaster against named baselines; pure."""
