@@ -13,6 +13,7 @@ from typing import Any
 from exporters.errors import DeviceLostError
 from exporters.messages import FastReading, MigInstance, ProcessShare, SlowReading
 from exporters.nvml.driver import DeviceCalls, FieldSet, pynvml, read_text
+from exporters.nvml.profiling import EngineActivity
 
 MAX_PROCESSES = 256
 MAX_MIG_INSTANCES = 8
@@ -89,6 +90,7 @@ class NvmlDeviceReader:
         self._calls = calls
         self._fast = FieldSet(_FAST_FIELDS)
         self._slow = FieldSet(_SLOW_FIELDS)
+        self._activity = EngineActivity(calls)
         self._process_samples_since = 0
 
     def read_fast(self) -> FastReading:
@@ -138,6 +140,7 @@ class NvmlDeviceReader:
             nvlink_bytes=_scaled(fields, {"nvlink_transmit": "transmit", "nvlink_receive": "receive"}, 1024.0),
             pcie_bytes=_scaled(fields, {"pcie_transmit": "transmit", "pcie_receive": "receive"}, 1.0),
             pcie_replays=fields.get("pcie_replays"),
+            engine_ratios=self._activity.read(),
         )
 
     def _memory(self) -> tuple[float | None, float | None, float | None]:

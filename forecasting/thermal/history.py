@@ -167,7 +167,16 @@ def _model(gpu: str, power_limit_watts: float, limit: float | None, request: Log
 
 
 def power_limit_of(series: GpuTelemetry, request: LogRequest, *, known_until_seconds: float) -> float:
-    """Return the power limit: asked for, logged, or the lowest usual class that the power seen so far fits."""
+    """Return the power limit: asked for, logged, or the lowest usual class that the power seen so far fits.
+
+    Args:
+        series: The log.
+        request: May state a limit.
+        known_until_seconds: Unix time up to which power may be read.
+
+    Returns:
+        Watts, > 0.
+    """
     stated = request.power_limit_watts if request.power_limit_watts is not None else series.power_limit_watts
     if stated is not None:
         return stated
