@@ -55,7 +55,7 @@ setup_with_pip() {
 }
 
 cd "$(dirname "$0")/.."
-printf 'setup: making %s from %s (under a minute)\n' "$environment" "$lock" >&2
+printf 'setup: making %s from %s (about a minute)\n' "$environment" "$lock" >&2
 if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then
   setup_with_uv
 else

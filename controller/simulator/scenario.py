@@ -57,6 +57,13 @@ class WavePoint(Entry, frozen=True, kw_only=True):
     signups_per_hour: Annotated[float, Meta(gt=0, description="Whole world, before scaling.")]
 
 
+class LoadPoint(Entry, frozen=True, kw_only=True):
+    """A corner of a recorded load curve; between corners it is interpolated."""
+
+    at_seconds: Annotated[float, Meta(ge=0, description="Seconds from the start.")]
+    ratio: Annotated[float, Meta(ge=0, description="Load over the baseline.")]
+
+
 class Users(Entry, frozen=True, kw_only=True):
     """Who comes, and what they ask for."""
 
@@ -65,6 +72,9 @@ class Users(Entry, frozen=True, kw_only=True):
     baseline_requests_per_second: Annotated[
         float, Meta(ge=0, description="Requests of users from before the run, daily mean, after scaling.")
     ]
+    baseline_ratio: Annotated[
+        tuple[LoadPoint, ...], Meta(description="Load over the baseline as recorded; replaces the daily curve.")
+    ] = ()
     day_amplitude_ratio: Annotated[Ratio, Meta(description="Half of the daily swing over its mean.")]
     requests_per_user_hour: Annotated[
         tuple[NonNegative, ...],

@@ -89,8 +89,7 @@ class UserPopulation:
         rate = signup_rate_per_hour(users.wave, seconds) * users.scale / 3600.0
         signups = self._generator.poisson(rate * step_seconds * self._region_shares).astype(np.float64)
         self._age_cohorts(step_seconds, signups)
-        phase = 2.0 * np.pi * (hour_utc - self._peaks_hours) / 24.0
-        baseline = users.baseline_requests_per_second * (1.0 + users.day_amplitude_ratio * np.cos(phase))
+        baseline = users.baseline_requests_per_second * self._baseline_ratio(seconds, hour_utc)
         expected = np.outer(self._region_shares * baseline, self._tier_shares)
         expected += np.outer(self._cohorts @ self._kernel, self._new_user_shares)
         first_attempts = self._generator.poisson(expected * step_seconds).astype(np.float64)
@@ -101,6 +100,17 @@ class UserPopulation:
     def refuse(self, refused: FloatArray) -> None:
         """Tell the users which requests were refused, shape ``(num_regions, num_tiers)``; some will come back."""
         self._waiting_to_retry += self._scenario.users.retry_ratio * refused
+
+    def _baseline_ratio(self, seconds: float, hour_utc: float) -> FloatArray:
+        """Return the load of older users over its mean: recorded where it was, else along the day."""
+        users = self._scenario.users
+        if users.baseline_ratio:
+            times = [point.at_seconds for point in users.baseline_ratio]
+            ratios = [point.ratio for point in users.baseline_ratio]
+            return np.full(self._peaks_hours.size, float(np.interp(seconds, times, ratios)))
+        phase = 2.0 * np.pi * (hour_utc - self._peaks_hours) / 24.0
+        ratio: FloatArray = 1.0 + users.day_amplitude_ratio * np.cos(phase)
+        return ratio
 
     def _age_cohorts(self, step_seconds: float, signups: FloatArray) -> None:
         """Add the new users, and make everybody a bin older when a bin is full."""

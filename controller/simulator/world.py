@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from controller.simulator.checker import check_world
 from controller.simulator.cloud import Cloud
-from controller.simulator.fleet import Fleet
 from controller.simulator.flags import FlagStore, TierLimits
+from controller.simulator.fleet import Fleet
 from controller.simulator.scenario import Scenario
 from controller.simulator.service import Service
 from controller.simulator.users import UserPopulation, quota_served_ratio
@@ -138,7 +138,7 @@ class World:
         speed = np.bincount(
             self.fleet.region_of_gpu, weights=self.fleet.speed_ratio(), minlength=len(self.scenario.regions)
         )
-        capacity: FloatArray = speed * per_gpu
+        capacity: FloatArray = np.asarray(speed * per_gpu, dtype=np.float64)
         return capacity
 
     def apply_nodes(self, pool: str, num_nodes: int) -> None:

@@ -28,7 +28,15 @@ SMALLEST_PIVOT = 1e-12
 
 
 def packed_index(row: int, column: int) -> int:
-    """Return where ``(row, column)`` of a symmetric matrix stands in its packed form."""
+    """Return where an element of a symmetric matrix stands in its packed form.
+
+    Args:
+        row: Row.
+        column: Column; the order of the two does not matter.
+
+    Returns:
+        Index into the packed form.
+    """
     if column > row:
         row, column = column, row
     return row * (row + 1) // 2 + column
@@ -54,7 +62,15 @@ def add_outer_product(matrix: FloatArray, vector: FloatArray, weight: FloatArray
 
 
 def multiply(matrix: FloatArray, vector: FloatArray) -> FloatArray:
-    """Return ``matrix @ vector``, shape ``(num_unknowns, num_gpus)``, for a packed symmetric ``matrix``."""
+    """Return ``matrix @ vector`` for packed symmetric systems.
+
+    Args:
+        matrix: Packed, shape ``(packed_size, num_gpus)``.
+        vector: Shape ``(num_unknowns, num_gpus)``.
+
+    Returns:
+        Shape ``(num_unknowns, num_gpus)``.
+    """
     result = np.zeros_like(vector)
     for row in range(vector.shape[0]):
         start = packed_index(row, 0)
@@ -94,7 +110,15 @@ def cholesky(matrix: FloatArray, num_unknowns: int, active: BoolArray | None = N
 
 
 def solve_lower(factor: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve ``L y = right``; ``right`` has shape ``(num_unknowns, num_gpus)``."""
+    """Solve ``L y = right``.
+
+    Args:
+        factor: Packed lower factor, shape ``(packed_size, num_gpus)``.
+        right: Shape ``(num_unknowns, num_gpus)``.
+
+    Returns:
+        ``y``, same shape as ``right``.
+    """
     solution = np.empty_like(right)
     for row in range(right.shape[0]):
         start = packed_index(row, 0)
@@ -106,7 +130,15 @@ def solve_lower(factor: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def solve_upper(factor: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve ``L' y = right``; ``right`` has shape ``(num_unknowns, num_gpus)``."""
+    """Solve ``L' y = right``.
+
+    Args:
+        factor: Packed lower factor, shape ``(packed_size, num_gpus)``.
+        right: Shape ``(num_unknowns, num_gpus)``.
+
+    Returns:
+        ``y``, same shape as ``right``.
+    """
     solution = right.copy()
     for row in range(right.shape[0] - 1, -1, -1):
         start = packed_index(row, 0)

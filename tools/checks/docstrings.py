@@ -4,9 +4,8 @@ ruff checks that docstrings exist and how they are laid out; this checks what ru
 A test states the rule that it holds the code to, so every `test_…` function has a docstring.
 The cases, for a public function or method of a public class of our packages:
 
-1. With two parameters or more (besides self), an `Args:` section.
-2. With a result and two parameters or more, a `Returns:` or `Yields:` section. A function of one parameter
-   often says all of it in one sentence.
+1. With three parameters or more (besides self), an `Args:` section; with one or two, a sentence may say all of it.
+2. With an `Args:` section and a result, a `Returns:` or `Yields:` section.
 3. With a `raise` of an exception that it makes itself, a `Raises:` section that names it.
 
 Left out: properties, magic methods, overrides (the base says it), and command-line commands, whose options carry
@@ -16,10 +15,11 @@ their help.
 import ast
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from tools.checks.repository import PACKAGES, ROOT, report, repository_files
+from tools.checks.allowances import Finding, conclude
+from tools.checks.repository import PACKAGES, ROOT, repository_files
 
+MAX_PARAMETERS_IN_A_SENTENCE = 2
 EXEMPT_DECORATORS = {"property", "cached_property", "override", "overload", "setter", "getter"}
 # A method that a subclass must write, and a broken promise to ourselves, are not part of the interface.
 EXEMPT_EXCEPTIONS = {"NotImplementedError", "AssertionError"}
@@ -27,7 +27,7 @@ EXEMPT_EXCEPTIONS = {"NotImplementedError", "AssertionError"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def problems_of(path: str, source: str) -> Iterator[str]:
+def incomplete(path: str, source: str) -> Iterator[str]:
     """Find the incomplete docstrings of one module.
 
     Args:
@@ -35,14 +35,14 @@ def problems_of(path: str, source: str) -> Iterator[str]:
         source: its text.
 
     Yields:
-        One line per problem, with file and line.
+        Place and missing section, such as `controller/plan.py::choose Returns`.
     """
-    for function in _public_functions(ast.parse(source)):
+    for name, function in _public_functions(ast.parse(source)):
         docstring = ast.get_docstring(function)
         if docstring is None:
             continue  # ruff says so already
         for missing in _missing_sections(function, docstring):
-            yield f"{path}:{function.lineno}: {function.name}: {missing}"
+            yield f"{path}::{name} {missing}"
 
 
 def unstated_rules(path: str, source: str) -> Iterator[str]:
@@ -53,20 +53,20 @@ def unstated_rules(path: str, source: str) -> Iterator[str]:
         source: its text.
 
     Yields:
-        One line per problem, with file and line.
+        Place and `rule`, such as `tests/unit/test_plan.py::test_choice rule`.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, Function) and node.name.startswith("test_") and ast.get_docstring(node) is None:
-            yield f"{path}:{node.lineno}: {node.name}: state the rule under test in a one-sentence docstring"
+            yield f"{path}::{node.name} rule"
 
 
-def _public_functions(tree: ast.Module) -> Iterator[Function]:
-    owners: list[ast.Module | ast.ClassDef] = [tree]
-    owners += [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-    for owner in owners:
-        for node in owner.body:
+def _public_functions(tree: ast.Module) -> Iterator[tuple[str, Function]]:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    owners = [("", tree.body), *((f"{owner.name}.", owner.body) for owner in classes)]
+    for prefix, body in owners:
+        for node in body:
             if isinstance(node, Function) and not node.name.startswith("_") and not _is_exempt(node):
-                yield node
+                yield f"{prefix}{node.name}", node
 
 
 def _is_exempt(function: Function) -> bool:
@@ -81,16 +81,16 @@ def _is_exempt(function: Function) -> bool:
 def _missing_sections(function: Function, docstring: str) -> Iterator[str]:
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     num_parameters = sum(argument.arg not in {"self", "cls"} for argument in arguments)
-    if num_parameters >= 2:
-        if "Args:" not in docstring:
-            yield "its docstring has no Args section"
-        returns = ast.unparse(function.returns) if function.returns else "None"
-        if returns not in {"None", "NoReturn", "Never"} and "Returns:" not in docstring and "Yields:" not in docstring:
-            yield "its docstring has no Returns section"
+    if num_parameters > MAX_PARAMETERS_IN_A_SENTENCE and "Args:" not in docstring:
+        yield "Args"
+    returns = ast.unparse(function.returns) if function.returns else "None"
+    has_result = returns not in {"None", "NoReturn", "Never"}
+    if has_result and "Args:" in docstring and "Returns:" not in docstring and "Yields:" not in docstring:
+        yield "Returns"
     raises = docstring.partition("Raises:")[2]
     for name in sorted(_raised(function)):
         if name not in raises:
-            yield f"its docstring does not name {name} under Raises"
+            yield f"Raises {name}"
 
 
 def _raised(function: Function) -> set[str]:
@@ -108,23 +108,22 @@ def _raised(function: Function) -> set[str]:
     return names
 
 
-def main(packages: list[str]) -> int:
-    """Check the packages named on the command line.
+def main(arguments: list[str]) -> int:
+    """Check the four packages, and the rules that tests state.
 
     Args:
-        packages: top-level folders; none means all of ours.
+        arguments: `--record` writes the list of what is incomplete today anew.
 
     Returns:
         The exit code.
     """
-    patterns = [f"{package}/*.py" for package in packages or PACKAGES]
-    paths: list[Path] = repository_files(*patterns)
-    found = [
-        problem for path in paths for problem in problems_of(path.as_posix(), (ROOT / path).read_text(encoding="utf-8"))
-    ]
+    missing: list[str] = []
+    for path in repository_files(*(f"{package}/*.py" for package in PACKAGES)):
+        missing += incomplete(path.as_posix(), (ROOT / path).read_text(encoding="utf-8"))
     for path in repository_files("tests/*.py"):
-        found += unstated_rules(path.as_posix(), (ROOT / path).read_text(encoding="utf-8"))
-    return report("docstrings", found)
+        missing += unstated_rules(path.as_posix(), (ROOT / path).read_text(encoding="utf-8"))
+    found = {place: Finding(size=1, message="its docstring lacks this part") for place in missing}
+    return conclude("docstrings", found, arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Functions of at most 60 lines and 6 parameters, files of at most 400 lines.
 
-Run by `make check`. What is over a limit today stands in `size_allowances.toml` with its exact size; the list
-may only shrink: an entry that is no longer needed, or that could be lower, fails the check as well.
+Run by `make check`. What is over a limit today stands in `allowances.toml` with its exact size.
 
 A function's lines are counted without decorators and docstring, so that documentation is never what makes it too
 long. Parameters that are command-line options (`Annotated[..., typer.Option(...)]`) do not count: their number is
@@ -9,16 +8,15 @@ decided by the interface, and callers never pass them by position.
 """
 
 import ast
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import sys
+from collections.abc import Iterator
 
-from tools.checks.repository import PACKAGES, ROOT, report, repository_files
+from tools.checks.allowances import Finding, conclude
+from tools.checks.repository import PACKAGES, ROOT, repository_files
 
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 MAX_PARAMETERS = 6
-ALLOWANCES = Path(__file__).with_name("size_allowances.toml")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -94,42 +92,23 @@ def _functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]
             yield from _functions(child, prefix)
 
 
-def judge(found: Mapping[str, tuple[int, int]], allowed: Mapping[str, int]) -> Iterator[str]:
-    """Compare what is too large with what is allowed to be.
+def main(arguments: list[str]) -> int:
+    """Check every Python file of the repository.
 
     Args:
-        found: size and limit by key.
-        allowed: the recorded size by key.
-
-    Yields:
-        One line per problem.
-    """
-    for key, (size, limit) in found.items():
-        if key not in allowed:
-            yield f"{key}: {size}, at most {limit}; split it at a seam"
-        elif size > allowed[key]:
-            yield f"{key}: {size}, more than the {allowed[key]} of {ALLOWANCES.name}, which may only shrink"
-        elif size < allowed[key]:
-            yield f"{key}: down to {size}; lower its entry in {ALLOWANCES.name} from {allowed[key]}"
-    for key in sorted(allowed.keys() - found.keys()):
-        yield f"{key}: within the limits now; remove its entry from {ALLOWANCES.name}"
-
-
-def main() -> int:
-    """Check every Python file of the repository.
+        arguments: `--record` writes the list of what is too large today anew.
 
     Returns:
         The exit code.
     """
-    allowed = tomllib.loads(ALLOWANCES.read_text(encoding="utf-8")).get("allowed", {})
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, Finding] = {}
     for path in repository_files("*.py"):
         check_functions = path.parts[0] in (*PACKAGES, "tools", "benchmarks")
         source = (ROOT / path).read_text(encoding="utf-8")
-        for key, size, limit in oversized(path.as_posix(), source, check_functions=check_functions):
-            found[key] = (size, limit)
-    return report("sizes", judge(found, allowed))
+        for place, size, limit in oversized(path.as_posix(), source, check_functions=check_functions):
+            found[place] = Finding(size=size, message=f"{size}, at most {limit}; split it at a seam")
+    return conclude("sizes", found, arguments)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))
