@@ -28,7 +28,6 @@ from controller.types import (
     Rung,
 )
 
-
 HOLD_QUIET = timedelta(minutes=30)
 """A hold that comes and goes is told once in this time; holds touch nobody."""
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from controller.simulator.checker import check_world
 from controller.simulator.cloud import Cloud
-from controller.simulator.fleet import Fleet
 from controller.simulator.flags import FlagStore, TierLimits
+from controller.simulator.fleet import Fleet
 from controller.simulator.scenario import Scenario
 from controller.simulator.service import Service
 from controller.simulator.users import UserPopulation, quota_served_ratio
