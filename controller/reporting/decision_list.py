@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.reporting.markup import Html, joined, tag
-from controller.reporting.wording import clock_text, rung_name, short_name, stamp_text
+from controller.reporting.wording import capitalised, clock_text, rung_name, short_name, stamp_text
 from controller.simulator.record import DecisionMark
 
 MAX_VISIBLE_ROWS = 40
@@ -98,7 +98,7 @@ def _item(row: DecisionRow) -> Html:
         tag(
             "div",
             {"class": "what"},
-            tag("strong", None, mark.title),
+            tag("strong", None, capitalised(mark.title)),
             again if row.num_marks > 1 else None,
             tag("p", None, mark.reason),
         ),

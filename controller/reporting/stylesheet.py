@@ -94,6 +94,7 @@ svg text { font-size: 12px; fill: var(--muted); }
 .area.served { fill: var(--served); }
 .area.limited { fill: var(--limited); }
 .area.dropped { fill: var(--dropped); }
+.area.unserved { fill: var(--rule); }
 .area.nodes-serving { fill: var(--served); opacity: 0.75; }
 .area.nodes-pending { fill: var(--pending); opacity: 0.6; }
 .guard { fill: var(--guard); }
@@ -115,7 +116,7 @@ svg .other-1-text { fill: var(--other-1); }
 svg .pending-text { fill: var(--muted); font-weight: 600; }
 svg .peak { font-size: 13px; }
 svg .row-name { fill: var(--ink); font-weight: 600; }
-.rung { stroke: var(--page); stroke-width: 1; }
+.rung { shape-rendering: crispEdges; }
 .strip { margin-top: 8px; }
 .strip.tier-start { margin-top: 24px; }
 .strip.tier-start:first-child { margin-top: 0; }
