@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.reporting.markup import Html, joined, tag
-from controller.reporting.wording import capitalised, clock_text, rung_name, short_name, stamp_text
+from controller.reporting.wording import clock_text, rung_name, short_name, stamp_text
 from controller.simulator.record import DecisionMark
 
 MAX_VISIBLE_ROWS = 40
@@ -98,9 +98,9 @@ def _item(row: DecisionRow) -> Html:
         tag(
             "div",
             {"class": "what"},
-            tag("strong", None, capitalised(mark.title)),
+            tag("strong", None, mark.title),
             again if row.num_marks > 1 else None,
-            tag("p", None, mark.reason),
+            tag("p", None, mark.reason.removeprefix(f"{mark.region}: ")),
         ),
         tag("code", {"class": "decision-id", "title": "decision id"}, mark.decision_id),
     )

@@ -127,7 +127,8 @@ def _slowdown_notes(
     actions = [mark.at for mark in selection.featured.decisions if mark.kind != "rung"]
     if actions:
         words = f"first action {clock_text(min(actions))}"
-        notes.append(labelled_mark(selection.time.ratio_of(min(actions)), scale.height, words, "mark action"))
+        place = selection.time.ratio_of(min(actions))
+        notes.append(labelled_mark(place, scale.height, words, "mark action", left_from=0.3))
     reference = selection.reference
     crossing = crossing_seconds(reference, slowdown_celsius) if reference else None
     if reference is not None and crossing is not None:
