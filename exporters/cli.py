@@ -6,7 +6,7 @@ the standard library are imported here; the exporter itself is imported when it 
 
 from __future__ import annotations
 
-import json
+import logging
 import socket
 from enum import StrEnum
 from pathlib import Path
@@ -54,39 +54,32 @@ def exporter(
     ),
 ) -> None:
     """Serve what the GPUs of this node say, once a second, with its age."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as version_of
+    from importlib.metadata import version
 
-    import structlog
+    from exporters.serve import arguments_of, become_server
+    from exporters.service import check_settings
+    from exporters.settings import ExporterSettings, parse_address, parse_dcgm_names, parse_period
 
-    from exporters.errors import SettingsError
-    from exporters.service import run_service
-    from exporters.settings import DcgmNames, ExporterSettings, parse_address, parse_period
-
-    try:
-        names = DcgmNames(dcgm_names)
-    except ValueError:
-        raise SettingsError(f"--dcgm-names {dcgm_names}: use {', '.join(DcgmNames)}") from None
     settings = ExporterSettings(
         listen=parse_address(listen),
         period_seconds=parse_period(period),
         source=source,
         nvml_library=nvml_library,
-        dcgm_names=names,
+        dcgm_names=parse_dcgm_names(dcgm_names),
         pod_resources=pod_resources,
         web_config=web_config,
         node=node or socket.gethostname(),
         derived_thermals=derived_thermals,
     )
-    try:
-        version = version_of("meltguard")
-    except PackageNotFoundError:
-        version = "unknown"
-    logger = structlog.get_logger("exporter")
+    check_settings(settings)
+    announce = output is OutputFormat.JSON
+    become_server(arguments_of(settings, version("meltguard"), least_log_level(), announce=announce))
 
-    def log(event: str, **fields: object) -> None:
-        logger.info(event, **fields)
-        if event == "exporter.ready" and output is OutputFormat.JSON:
-            typer.echo(json.dumps({"schema": "meltguard.exporter/v1", "event": event, **fields}))
 
-    run_service(settings, version, log)
+def least_log_level() -> int:
+    """Return the least level that the root command's ``--log-level`` lets through, a number of ``logging``."""
+    import structlog
+
+    logger = structlog.get_logger()
+    levels = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+    return next((level for level in levels if logger.is_enabled_for(level)), logging.CRITICAL)

@@ -7,7 +7,7 @@ at which one of its GPUs became stale: it is rendered anew first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exporters import metric_names as names
@@ -16,6 +16,7 @@ from exporters.dcgm import dcgm_samples
 from exporters.exposition import Page, Renderer, Sample
 from exporters.fleet import Fleet
 from exporters.own_cost import CpuAccount, cost_samples
+from exporters.pods.attribution import PodAttribution
 from exporters.samples import age_samples, fleet_samples, gpu_labels
 from exporters.settings import DcgmNames, ExporterSettings
 from exporters.thermals import ThermalEstimate, thermal_samples
@@ -36,8 +37,7 @@ class Publisher:
         pids: Gives the process ids by role.
         starts: Gives the collectors started, by why.
         num_abandoned: Gives the number of processes that the kernel holds on to.
-        pod_samples: Gives what is known of pods.
-        pods_of: Gives the DCGM pod labels by GPU UUID.
+        pods: What is known of pods; None without a kubelet.
         estimates: Thermal estimates by UUID; replaced as a whole.
         scrapes: Who scrapes how often.
     """
@@ -48,8 +48,7 @@ class Publisher:
     pids: Callable[[], Mapping[str, int]]
     starts: Callable[[], Mapping[str, int]]
     num_abandoned: Callable[[], int]
-    pod_samples: Callable[[float], Iterable[Sample]] = lambda _: ()
-    pods_of: Callable[[], Mapping[str, tuple[str, str, str]]] = dict
+    pods: PodAttribution | None = None
     estimates: Mapping[str, ThermalEstimate] = field(default_factory=dict)
     scrapes: ScrapeIntervals = field(default_factory=ScrapeIntervals)
     num_scrapes: int = 0
@@ -108,10 +107,11 @@ class Publisher:
         yield from fleet_samples(self.fleet, node, now, self.scrapes.window_seconds(now))
         labels = {uuid: gpu_labels(gpu, node) for uuid, gpu in self.fleet.gpus.items()}
         yield from thermal_samples(self.fleet, self.estimates, labels)
-        yield from self.pod_samples(now)
+        if self.pods is not None:
+            yield from self.pods.samples(now)
         yield from self._own_samples()
         if self.settings.dcgm_names is DcgmNames.LEGACY:
-            yield from dcgm_samples(self.fleet, node, self.pods_of())
+            yield from dcgm_samples(self.fleet, node, {} if self.pods is None else self.pods.dcgm_pods())
 
     def _own_samples(self) -> Iterator[Sample]:
         labels = (self.version, self.settings.source.partition(":")[0], self.settings.node)

@@ -25,11 +25,14 @@ from exporters.errors import ExporterError, SettingsError
 from exporters.exposition import OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE, accepts_gzip, wants_openmetrics
 from exporters.fleet import Fleet
 from exporters.http_server import HttpServer, Request, Response
+from exporters.logs import Log
+from exporters.pods.attribution import PodAttribution
+from exporters.pods.pod_resources import PodResourcesClient
 from exporters.publisher import Publisher
-from exporters.settings import Address, DcgmNames, ExporterSettings
+from exporters.settings import Address, ExporterSettings
 from exporters.sources import make_source
 from exporters.supervision import Deadlines, Role
-from exporters.supervisor import Log, Supervisor
+from exporters.supervisor import Supervisor
 from exporters.thermals import EnergyMeter, ThermalTracker, model_is_installed, thermal_inputs
 from exporters.web_config import (
     Authenticator,
@@ -86,8 +89,6 @@ def check_settings(settings: ExporterSettings) -> None:
     Raises:
         SettingsError: If the source, a file or a combination cannot be used.
     """
-    if settings.dcgm_names is DcgmNames.V4_9:
-        raise SettingsError("--dcgm-names v4.9: the full list of these names is not established; use legacy or none")
     if settings.nvml_library is not None and not settings.nvml_library.exists():
         raise SettingsError(f"--nvml-library {settings.nvml_library}: there is no such file")
     # A replay reads its whole file here once, so that a wrong one is named at start and not in a collector's log.
@@ -100,8 +101,8 @@ def check_settings(settings: ExporterSettings) -> None:
 class Service:
     """The exporter's serving process."""
 
-    def __init__(self, settings: ExporterSettings, version: str, log: Log) -> None:
-        """Prepare to serve as ``settings`` say.
+    def __init__(self, settings: ExporterSettings, version: str, log: Log, *, announce: bool = False) -> None:
+        """Prepare to serve as ``settings`` say; ``announce`` writes the address to standard output too.
 
         Raises:
             SettingsError: If the settings cannot be used.
@@ -109,6 +110,7 @@ class Service:
         check_settings(settings)
         self._settings = settings
         self._log = log
+        self._is_announcing = announce
         self._web = open_web(settings)
         self._fleet = Fleet()
         self._changed = asyncio.Event()
@@ -123,6 +125,7 @@ class Service:
             on_change=self._changed.set,
             log=log,
         )
+        self._pods = self._open_pods()
         self._publisher = Publisher(
             fleet=self._fleet,
             settings=settings,
@@ -130,6 +133,7 @@ class Service:
             pids=self._pids,
             starts=lambda: {why.value: count for why, count in self._supervisor.num_starts.items()},
             num_abandoned=lambda: len(self._supervisor.abandoned),
+            pods=self._pods,
         )
         self._server = HttpServer(
             handler=self.handle,
@@ -137,6 +141,13 @@ class Service:
             tls=self._web.tls,
             extra_headers=lambda: self._web.config.headers,
         )
+
+    def _open_pods(self) -> PodAttribution | None:
+        socket = self._settings.pod_resources
+        if socket is None:
+            return None
+        client = PodResourcesClient(socket)
+        return PodAttribution(client=client, fleet=self._fleet, node=self._settings.node, log=self._log)
 
     def _pids(self) -> dict[str, int]:
         pids = {"server": os.getpid()}
@@ -173,7 +184,7 @@ class Service:
             task.cancel()
         await asyncio.gather(stopping, *tasks, return_exceptions=True)
         await self._server.stop()
-        self._log("exporter.stopped")
+        self._log.info("exporter.stopped")
         for task in done - {stopping}:
             # A background task never ends by itself: hand on what ended it.
             task.result()
@@ -182,6 +193,8 @@ class Service:
         bodies: list[Callable[[], Coroutine[None, None, None]]] = [self._supervisor.run, self._render_on_change]
         if self._settings.derived_thermals:
             bodies.append(self._follow_heat)
+        if self._pods is not None:
+            bodies.append(self._pods.follow)
         if self._settings.web_config is not None:
             bodies.append(self._follow_web_config)
         return bodies
@@ -189,13 +202,20 @@ class Service:
     def _announce(self, address: Address) -> None:
         scheme = "http" if self._web.tls is None else "https"
         host = f"[{address.host}]" if ":" in address.host else address.host
-        self._log("exporter.ready", address=f"{scheme}://{host}:{address.port}", source=self._settings.source)
+        url = f"{scheme}://{host}:{address.port}"
+        self._log.info("exporter.ready", address=url, source=self._settings.source)
+        if self._is_announcing:
+            print(
+                json.dumps({"schema": "meltguard.exporter/v1", "event": "exporter.ready", "address": url}), flush=True
+            )
 
     async def _render_on_change(self) -> None:
         while True:
             await self._changed.wait()
             await asyncio.sleep(COALESCE_SECONDS)
             self._changed.clear()
+            if self._pods is not None:
+                self._pods.settle()
             self._publisher.refresh()
             self._publisher.prepare()
             await asyncio.sleep(MIN_RENDER_SECONDS - COALESCE_SECONDS)
@@ -203,7 +223,9 @@ class Service:
     async def _follow_heat(self) -> None:
         """Step the thermal model shortly after each round of readings."""
         if not await asyncio.to_thread(model_is_installed):
-            self._log("exporter.thermal_model_missing", cure="install the forecasting package to derive thermals")
+            self._log.warning(
+                "exporter.thermal_model_missing", cure="install the forecasting package to derive thermals"
+            )
             await asyncio.Event().wait()
         tracker, meter = ThermalTracker(), EnergyMeter()
         period = max(self._settings.period_seconds, 1.0)
@@ -226,7 +248,7 @@ class Service:
             try:
                 self._replace_web(load_web_config(path))
             except SettingsError as error:
-                self._log("exporter.web_config_refused", detail=str(error))
+                self._log.warning("exporter.web_config_refused", detail=str(error))
 
     def _replace_web(self, config: WebConfig) -> None:
         if (config.tls is None) != (self._web.tls is None):
@@ -235,7 +257,7 @@ class Service:
         if config.tls is not None and self._web.tls is not None:
             reload_certificate(self._web.tls, config.tls)
         self._web = Web(config=config, authenticator=authenticator, tls=self._web.tls)
-        self._log("exporter.web_config_reloaded")
+        self._log.info("exporter.web_config_reloaded")
 
     def _web_stamp(self) -> tuple[float, ...]:
         paths = [self._settings.web_config]
@@ -306,18 +328,3 @@ class Service:
             document["collector"] = {"reason": "starting", "detail": "no collector has opened its source yet"}
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(status=status, content_type="application/json", body=json.dumps(document).encode() + b"\n")
-
-
-def run_service(settings: ExporterSettings, version: str, log: Log) -> None:
-    """Run the exporter until it is told to stop.
-
-    Raises:
-        ExporterError: If it cannot start.
-    """
-
-    async def main() -> None:
-        await Service(settings, version, log).run()
-
-    # One linear-algebra thread: eight GPUs are a small batch, and each further thread costs memory.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    asyncio.run(main())

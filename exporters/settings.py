@@ -87,6 +87,17 @@ def parse_period(text: str) -> float:
     return seconds
 
 
+def parse_dcgm_names(text: str) -> DcgmNames:
+    """Return ``--dcgm-names``.
+
+    Raises:
+        SettingsError: If there is no such set, or not yet.
+    """
+    if text not in {DcgmNames.LEGACY.value, DcgmNames.NONE.value}:
+        raise SettingsError(f"--dcgm-names {text}: use legacy or none (the full list of v4.9 is not established yet)")
+    return DcgmNames(text)
+
+
 def parse_address(text: str) -> Address:
     """Return ``HOST:PORT``; the host may be an IPv6 address in brackets, or empty for all.
 

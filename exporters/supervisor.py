@@ -18,6 +18,7 @@ import msgspec
 
 from exporters.collector import CollectorSettings
 from exporters.fleet import Fleet
+from exporters.logs import Log
 from exporters.messages import (
     Down,
     Failed,
@@ -41,12 +42,11 @@ from exporters.supervision import (
     Why,
     decide,
     note_failure,
-    note_probe_answer,
+    note_answer,
 )
 
 TICK_SECONDS = 0.1
 READ_BYTES = 1 << 16
-Log = Callable[..., None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class Supervisor:
                 case Promote():
                     self._promote()
                 case Stuck():
-                    self._log("exporter.call_stuck", uuid=action.call.uuid, call=action.call.call)
+                    self._log.warning("exporter.call_stuck", uuid=action.call.uuid, call=action.call.call)
                     self._fleet.mark_stuck(action.call)
                     self._on_change()
 
@@ -164,7 +164,7 @@ class Supervisor:
         self._running[action.role] = running
         self.num_starts[action.why] += 1
         asyncio.get_running_loop().add_reader(running.descriptor, self._read, running)
-        self._log("exporter.collector_started", why=action.why.value, pid=process.pid, left_out=list(exclude))
+        self._log.info("exporter.collector_started", why=action.why.value, pid=process.pid, left_out=list(exclude))
 
     def _role_of(self, running: Running) -> Role | None:
         return next((role for role, known in self._running.items() if known is running), None)
@@ -206,16 +206,17 @@ class Supervisor:
                     self._on_change()
             case FastReading() | Down():
                 view.answered.add(message.uuid)
+                # A GPU that was left out answers: to its probe, or to the old collector before that was replaced.
+                note_answer(message.uuid, self.memory)
                 if role is Role.PROBE:
-                    note_probe_answer(message.uuid, self.memory)
                     self._end(role)
                 self._fleet.apply(message)
                 self._on_change()
             case Failed():
-                self._log("exporter.collector_failed", reason=message.reason, detail=message.detail)
+                self._log.warning("exporter.collector_failed", reason=message.reason, detail=message.detail)
                 self._blame(role, message.reason, message.detail)
             case TopologyChanged():
-                self._log("exporter.topology_changed", detail=message.detail)
+                self._log.warning("exporter.topology_changed", detail=message.detail)
                 self.memory.replace = Why.TOPOLOGY
             case _:
                 self._fleet.apply(message)
@@ -232,7 +233,7 @@ class Supervisor:
             self._fleet.mark_stuck(entry.call)
 
     def _gone(self, role: Role, running: Running, why: str) -> None:
-        self._log("exporter.collector_gone", role=role.value, pid=running.process.pid, why=why)
+        self._log.warning("exporter.collector_gone", role=role.value, pid=running.process.pid, why=why)
         self._end(role)
         if role is Role.PROBE:
             return

@@ -13,6 +13,7 @@ from typing import Any
 from exporters.errors import DeviceLostError
 from exporters.messages import FastReading, MigInstance, ProcessShare, SlowReading
 from exporters.nvml.driver import DeviceCalls, FieldSet, pynvml, read_text
+from exporters.nvml.profiling import EngineActivity
 
 MAX_PROCESSES = 256
 MAX_MIG_INSTANCES = 8
@@ -83,12 +84,14 @@ def _optional_watts(value: float | None) -> float | None:
 class NvmlDeviceReader:
     """Reads one GPU; used by one thread."""
 
-    def __init__(self, uuid: str, calls: DeviceCalls) -> None:
-        """Read the GPU of ``calls`` under the name ``uuid``."""
+    def __init__(self, uuid: str, calls: DeviceCalls, event_set: object | None) -> None:
+        """Read the GPU of ``calls`` under the name ``uuid``; its XIDs go to ``event_set``, if there is one."""
+        self._event_set = event_set
         self._uuid = uuid
         self._calls = calls
         self._fast = FieldSet(_FAST_FIELDS)
         self._slow = FieldSet(_SLOW_FIELDS)
+        self._activity = EngineActivity(calls)
         self._process_samples_since = 0
 
     def read_fast(self) -> FastReading:
@@ -138,6 +141,7 @@ class NvmlDeviceReader:
             nvlink_bytes=_scaled(fields, {"nvlink_transmit": "transmit", "nvlink_receive": "receive"}, 1024.0),
             pcie_bytes=_scaled(fields, {"pcie_transmit": "transmit", "pcie_receive": "receive"}, 1.0),
             pcie_replays=fields.get("pcie_replays"),
+            engine_ratios=self._activity.read(),
         )
 
     def _memory(self) -> tuple[float | None, float | None, float | None]:
@@ -169,6 +173,11 @@ class NvmlDeviceReader:
             DriverGoneError: If the driver is gone.
         """
         get = self._calls.get
+        if self._event_set is not None:
+            # Here and not when the source opens, so that a call that hangs is this GPU's and nobody else's.
+            wanted = pynvml.nvmlEventTypeXidCriticalError
+            get("nvmlDeviceRegisterEvents", lambda _: True, wanted, self._event_set)
+            self._event_set = None
         fields = self._slow.read(self._calls)
         offsets = {name: fields[f"limit_{name}"] for name in _THRESHOLDS if f"limit_{name}" in fields}
         remapped = get("nvmlDeviceGetRemappedRows", lambda rows: tuple(int(value) for value in rows))

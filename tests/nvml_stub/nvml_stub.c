@@ -212,7 +212,7 @@ int nvmlShutdown(void) { return OK; }
 const char *nvmlErrorString(int r) { return r ? "stubbed error" : "success"; }
 int nvmlSystemGetDriverVersion(char *v, u32 n) { snprintf(v, n, "%d.95.05", DRIVER_MAJOR); return OK; }
 int nvmlDeviceGetCount_v2(u32 *c) { refresh(); *c = state.count; return state.status; }
-int nvmlDeviceGetHandleByIndex_v2(u32 n, void **d) { refresh(); if (n >= (u32)state.count) return INVALID; *d = (void *)(uintptr_t)(BASE + n); return state.gpu[n].status; }
+int nvmlDeviceGetHandleByIndex_v2(u32 n, void **d) { refresh(); if (n >= (u32)state.count) return INVALID; *d = (void *)(uintptr_t)(BASE + n); return enter(*d, __func__); }
 int nvmlDeviceGetUUID(void *d, char *u, u32 n) {
     int i = index_of(d);
     if (i < 0) return INVALID;
@@ -323,6 +323,17 @@ int nvmlDeviceGetGpuInstanceId(void *d, u32 *v) { ENTER(d); *v = 7 + ((uintptr_t
 int nvmlDeviceGetComputeInstanceId(void *d, u32 *v) { ENTER(d); *v = 0; return OK; }
 typedef struct { u32 sm, copy, decoder, encoder, jpeg, ofa, gpu_slices, compute_slices; u64 memory_mib; } Attributes;
 int nvmlDeviceGetAttributes_v2(void *d, Attributes *a) { ENTER(d); memset(a, 0, sizeof *a); a->gpu_slices = a->compute_slices = 1; a->memory_mib = 18 * 1024; return OK; }
+
+#if DRIVER_MAJOR >= 535
+typedef struct { u32 version, supported; } GpmSupport;
+int nvmlGpmQueryDeviceSupport(void *d, GpmSupport *s) { ENTER(d); s->supported = 1; return OK; }
+int nvmlGpmSampleAlloc(void **s) { *s = calloc(1, 16); return OK; }
+int nvmlGpmSampleFree(void *s) { free(s); return OK; }
+int nvmlGpmSampleGet(void *d, void *s) { ENTER(d); *(int *)s = g->utilization; return OK; }
+typedef struct { u32 id; int status; double value; void *names[3]; } GpmMetric;
+typedef struct { u32 version, count; void *first, *second; GpmMetric metrics[1]; } GpmRequest;
+int nvmlGpmMetricsGet(GpmRequest *r) { for (u32 k = 0; k < r->count; k++) { r->metrics[k].status = OK; r->metrics[k].value = *(int *)r->second * (r->metrics[k].id == 5 ? 0.4 : 0.9); } return OK; }
+#endif
 
 typedef struct { void *device; u64 type, data; u32 gpu_instance, compute_instance; } Event;
 int nvmlEventSetCreate(void **s) { *s = (void *)1; return OK; }
