@@ -154,9 +154,16 @@ def test_plot_shows_past_fan_and_limit(log: Path, tmp_path: Path, suffix: str) -
 def test_the_incremental_core_needs_numpy_only() -> None:
     """Importing the model brings neither scipy, statsmodels, pandas nor the rest of ours: the exporter pays for it."""
     script = (
-        "import sys, forecasting.thermal, forecasting.thermal.derived, forecasting.thermal.state; "
+        "import sys, forecasting.thermal.fleet, forecasting.thermal.derived, forecasting.thermal.state; "
         "heavy = {'scipy', 'statsmodels', 'pandas', 'typer', 'matplotlib', 'controller', 'forecasting.demand'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_listing_the_commands_does_not_load_numpy() -> None:
+    """The thermal commands are mounted without the model, so that help is quick."""
+    script = "import sys, forecasting.thermal.cli; print('numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip() == "False"
