@@ -30,11 +30,20 @@ MAXIMUM_REPLAYED_SAMPLES = 20_000
 MAXIMUM_PATH_STEPS = 1200
 """Steps of a power path; two for every second of a ten minute forecast."""
 
-PERSISTENCE_SECONDS = 30.0
-"""Power that persists is the mean of this long, or of three readings where that is longer."""
+PERSISTENCE_SECONDS = (30.0, 180.0)
+"""Power that persists is the mean of the first; of the second where single readings proved to be noise."""
 
-PERSISTENCE_READINGS = 3
-"""A single reading a minute is a poor guess of the mean power: three cut the error by a tenth on recorded logs."""
+PERSISTENCE_AHEAD_SECONDS = 300.0
+"""The two are compared by how well they foretold the mean power of this long."""
+
+PERSISTENCE_ADVANTAGE = 0.9
+"""The longer mean must have this share of the shorter one's squared error: after a load step it lags."""
+
+PERSISTENCE_NUM_TRIALS = 10
+"""Fewer comparisons decide nothing."""
+
+PERSISTENCE_NUM_READINGS = 3600
+"""Only this many last readings are compared."""
 
 STALE_SECONDS = 60.0
 """A last reading older than this (and than three periods) is called stale."""
@@ -269,12 +278,42 @@ def _power_path(series: GpuTelemetry, moment: float, request: LogRequest) -> tup
         return edges, path, [] if covered else ["the log's power ends before the last horizon; its last power goes on"]
     if request.mode is PowerMode.CONSTANT:
         return edges, np.full(edges.shape, request.watts), []
-    past = series.power_watts[series.seconds <= moment]
-    recent = int(np.count_nonzero(series.seconds[: past.size] > moment - PERSISTENCE_SECONDS))
-    powers = past[-max(recent, PERSISTENCE_READINGS) :]
-    known = powers[np.isfinite(powers)]
-    persisting = float(known.mean()) if known.size else np.nan
+    past = series.seconds <= moment
+    persisting = persisting_power_watts(series.seconds[past], series.power_watts[past])
     return edges, np.full(edges.shape, persisting), ["power is assumed to persist; intervals do not cover load changes"]
+
+
+def persisting_power_watts(seconds: FloatArray, power_watts: FloatArray) -> float:
+    """Return the power to assume when it persists.
+
+    The mean of the last half minute, unless readings are so few and so noisy that the mean of three minutes has
+    foretold the next five clearly better: one reading a minute of a busy GPU is a poor guess of its mean.
+
+    Args:
+        seconds: Times of the readings so far, ascending, shape ``(num_readings,)``.
+        power_watts: Readings; NaN missing, same shape.
+
+    Returns:
+        Watts; NaN without any reading.
+    """
+    known = np.flatnonzero(np.isfinite(power_watts))[-PERSISTENCE_NUM_READINGS:]
+    if known.size == 0:
+        return float("nan")
+    times, watts = seconds[known], power_watts[known]
+    total = np.concatenate([[0.0], np.cumsum(watts)])
+    index = np.arange(times.size)
+    # A window holds at least its last reading, however long ago the one before it was.
+    means = []
+    for window in PERSISTENCE_SECONDS:
+        first = np.minimum(np.searchsorted(times, times - window, side="right"), index)
+        means.append((total[index + 1] - total[first]) / (index + 1 - first))
+    ends = np.searchsorted(times, times + PERSISTENCE_AHEAD_SECONDS, side="right")
+    tried = (times + PERSISTENCE_AHEAD_SECONDS <= times[-1]) & (ends > index + 1)
+    if np.count_nonzero(tried) < PERSISTENCE_NUM_TRIALS:
+        return float(means[0][-1])
+    came = (total[ends[tried]] - total[index[tried] + 1]) / (ends[tried] - index[tried] - 1)
+    short, long = (float(np.mean((mean[tried] - came) ** 2)) for mean in means)
+    return float(means[1][-1] if long < PERSISTENCE_ADVANTAGE * short else means[0][-1])
 
 
 def _typed(
