@@ -23,7 +23,7 @@ from thermal_peers import arx_forecasts, persistence_forecasts, predict_linear_f
 from thermal_recorded import RecordedRun, data_folder, load_runs
 
 from forecasting.thermal import FleetThermalModel, ThermalSettings
-from forecasting.thermal.history import persisting_power_watts
+from forecasting.thermal.persistence import persisting_power_watts
 from forecasting.thermal.priors import median_gains
 from forecasting.types import FloatArray
 

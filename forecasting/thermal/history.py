@@ -6,8 +6,9 @@ later than it is read only where the caller says that it is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from forecasting.errors import NotEnoughDataError
 from forecasting.thermal.derived import headroom_at_limit_celsius, sustainable_power_watts
 from forecasting.thermal.fleet import FleetThermalModel
 from forecasting.thermal.health import SampleState
+from forecasting.thermal.persistence import persisting_power_watts, power_spread_watts
 from forecasting.thermal.priors import share_gains
 from forecasting.thermal.rules import MaximumOverTime
 from forecasting.thermal.settings import ThermalSettings
@@ -29,21 +31,6 @@ MAXIMUM_REPLAYED_SAMPLES = 20_000
 
 MAXIMUM_PATH_STEPS = 1200
 """Steps of a power path; two for every second of a ten minute forecast."""
-
-PERSISTENCE_SECONDS = (30.0, 180.0)
-"""Power that persists is the mean of the first; of the second where single readings proved to be noise."""
-
-PERSISTENCE_AHEAD_SECONDS = 300.0
-"""The two are compared by how well they foretold the mean power of this long."""
-
-PERSISTENCE_ADVANTAGE = 0.9
-"""The longer mean must have this share of the shorter one's squared error: after a load step it lags."""
-
-PERSISTENCE_NUM_TRIALS = 10
-"""Fewer comparisons decide nothing."""
-
-PERSISTENCE_NUM_READINGS = 3600
-"""Only this many last readings are compared."""
 
 STALE_SECONDS = 60.0
 """A last reading older than this (and than three periods) is called stale."""
@@ -251,10 +238,18 @@ def _forecast_one(replay: LogReplay, moment: float, request: LogRequest) -> LogF
         warnings.append("load has not varied enough to learn from; keep a wider guard")
     if replay.model.sample_state[0] == SampleState.FROZEN:
         warnings.append("power has been identical for too long while busy; the exporter may be frozen")
+    spread = np.zeros(request.horizons_seconds.shape)
+    if request.mode is PowerMode.PERSIST:
+        past = replay.source.seconds <= moment
+        spread = power_spread_watts(
+            replay.source.seconds[past], replay.source.power_watts[past], request.horizons_seconds
+        )
     forecast = _typed(replay.model, replay.limit_celsius, moment, (edges, path), request, tuple(warnings))
+    forecast = _widened(forecast, replay.model, spread)
     memory = None
     if replay.memory_model is not None:
         memory = _typed(replay.memory_model, None, moment, (edges, path), request, ())
+        memory = _widened(memory, replay.memory_model, spread)
     maximum = float(replay.rule.maximum_celsius[0])
     headroom = float(headroom_at_limit_celsius(replay.model)[0])
     sustainable = float(sustainable_power_watts(replay.model)[0])
@@ -280,40 +275,8 @@ def _power_path(series: GpuTelemetry, moment: float, request: LogRequest) -> tup
         return edges, np.full(edges.shape, request.watts), []
     past = series.seconds <= moment
     persisting = persisting_power_watts(series.seconds[past], series.power_watts[past])
-    return edges, np.full(edges.shape, persisting), ["power is assumed to persist; intervals do not cover load changes"]
-
-
-def persisting_power_watts(seconds: FloatArray, power_watts: FloatArray) -> float:
-    """Return the power to assume when it persists.
-
-    The mean of the last half minute, unless readings are so few and so noisy that the mean of three minutes has
-    foretold the next five clearly better: one reading a minute of a busy GPU is a poor guess of its mean.
-
-    Args:
-        seconds: Times of the readings so far, ascending, shape ``(num_readings,)``.
-        power_watts: Readings; NaN missing, same shape.
-
-    Returns:
-        Watts; NaN without any reading.
-    """
-    known = np.flatnonzero(np.isfinite(power_watts))[-PERSISTENCE_NUM_READINGS:]
-    if known.size == 0:
-        return float("nan")
-    times, watts = seconds[known], power_watts[known]
-    total = np.concatenate([[0.0], np.cumsum(watts)])
-    index = np.arange(times.size)
-    # A window holds at least its last reading, however long ago the one before it was.
-    means = []
-    for window in PERSISTENCE_SECONDS:
-        first = np.minimum(np.searchsorted(times, times - window, side="right"), index)
-        means.append((total[index + 1] - total[first]) / (index + 1 - first))
-    ends = np.searchsorted(times, times + PERSISTENCE_AHEAD_SECONDS, side="right")
-    tried = (times + PERSISTENCE_AHEAD_SECONDS <= times[-1]) & (ends > index + 1)
-    if np.count_nonzero(tried) < PERSISTENCE_NUM_TRIALS:
-        return float(means[0][-1])
-    came = (total[ends[tried]] - total[index[tried] + 1]) / (ends[tried] - index[tried] - 1)
-    short, long = (float(np.mean((mean[tried] - came) ** 2)) for mean in means)
-    return float(means[1][-1] if long < PERSISTENCE_ADVANTAGE * short else means[0][-1])
+    warning = "power is assumed to persist; intervals cover load changes only as far as the log has shown them"
+    return edges, np.full(edges.shape, persisting), [warning]
 
 
 def _typed(
@@ -348,3 +311,19 @@ def _typed(
         ),
         warnings=warnings,
     )
+
+
+def _widened(forecast: ThermalForecast, model: FleetThermalModel, spread_watts: FloatArray) -> ThermalForecast:
+    """Return a forecast whose quantiles also cover power that is off by ``spread_watts`` (standard deviation).
+
+    Independent deviations add in squares; the time to slowdown stays that of the power that was assumed.
+    """
+    if not spread_watts.any():
+        return forecast
+    reach = -np.expm1(-forecast.horizons_seconds[:, None] / model.time_constants_seconds)
+    response = reach @ (model.plateau_gains_celsius[0] / model.power_limit_watts[0])
+    scores = np.array([NormalDist().inv_cdf(level) for level in forecast.levels])[:, None]
+    levels, quantiles = np.asarray(forecast.levels), forecast.temperature_celsius
+    median = np.array([np.interp(0.5, levels, column) for column in quantiles.T])
+    away = np.hypot(quantiles - median, scores * response * spread_watts)
+    return replace(forecast, temperature_celsius=median + np.sign(scores) * away)
