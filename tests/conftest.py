@@ -5,6 +5,7 @@ one block. In CI (`CI=true`) only tests that need a GPU or recorded data may be 
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
