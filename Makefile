@@ -62,8 +62,9 @@ typecheck: $(STAMP) ## mypy, strict
 	@$(VENV)/bin/mypy
 
 .PHONY: imports
-imports: $(STAMP) ## import-linter: who may import whom
+imports: $(STAMP) ## import-linter: who may import whom, and when
 	@$(VENV)/bin/lint-imports --no-cache
+	@$(PYTHON) -m tools.checks.lazy_imports
 
 .PHONY: docstrings
 docstrings: $(STAMP) ## public functions say what they take, return and raise
