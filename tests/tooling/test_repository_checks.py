@@ -25,6 +25,7 @@ COMPLETE_WHEEL = [
         ("class C:\n    def f(self, a, b, c, d, e, *, f): ...\n", []),
         ("class C:\n    def f(self, a, b, c, d, e, f, *, g): ...\n", ["m.py::C.f parameters"]),
         ("def f(a, b, c, d, e, f, g: Annotated[int, typer.Option()]): ...\n", []),
+        ("O = Annotated[int, typer.Option()]\ndef f(a, b, c, d, e, f, g: O): ...\n", []),
         ("x = 1\n" * 401, ["m.py lines"]),
     ],
 )
