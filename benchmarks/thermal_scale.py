@@ -46,18 +46,19 @@ def main() -> int:
     resistance = random.uniform(0.05, 0.08, num_gpus)
     level = random.uniform(80.0, 690.0, num_gpus)
     rise = resistance * level
-    updates, forecasts = [], []
+    updates, forecasts, processor = [], [], []
     for sample in range(options.samples):
         changed = random.random(num_gpus) < 0.2
         level = np.where(changed, random.uniform(80.0, 690.0, num_gpus), level)
         power = np.clip(level + random.normal(0.0, 5.0, num_gpus), 60.0, 700.0)
         rise += (resistance * power - rise) * -np.expm1(-options.scrape / 20.0)
         reading = np.round(ambient + rise + random.normal(0.0, 0.5, num_gpus))
-        started = time.perf_counter()
+        started, started_processor = time.perf_counter(), time.process_time()
         model.observe(now_seconds=sample * options.scrape, temperature_celsius=reading, power_watts=power)
         updated = time.perf_counter()
         forecast = model.forecast(horizons_seconds=HORIZONS_SECONDS, power_watts=np.full(num_gpus, 690.0))
         finished = time.perf_counter()
+        processor.append(time.process_time() - started_processor)
         updates.append(updated - started)
         forecasts.append(finished - updated)
         assert np.isfinite(forecast.temperature_celsius).all()
@@ -67,6 +68,7 @@ def main() -> int:
     print(f"  update    mean {np.mean(updates):.2f} s, worst {np.max(updates):.2f} s")
     print(f"  forecast  mean {np.mean(forecasts):.2f} s, worst {np.max(forecasts):.2f} s")
     print(f"  both      mean {total.mean():.2f} s, worst {total.max():.2f} s")
+    print(f"  processor mean {np.mean(processor):.2f} s, worst {np.max(processor):.2f} s (one thread)")
     print(f"  memory    process peak {peak / 2**20:.0f} MiB, of it {(peak - before_bytes) / 2**20:.0f} MiB for models")
     return 0
 

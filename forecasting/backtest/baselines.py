@@ -90,8 +90,9 @@ class HorizontalPodAutoscaler:
 
 
 class PredictKubeLike:
-    """KEDA's PredictKube: the larger of a prediction and the last value; its hosted model is stood in for by a week-
-    or day-old value, because the service cannot be run here.
+    """KEDA's PredictKube: the larger of a prediction and the last value.
+
+    Its hosted model is stood in for by the value a day before, because the service cannot be run here.
     """
 
     name = "predictkube-like"
@@ -146,8 +147,9 @@ class PodAutoscalerHoltWinters:
 
 
 class CraneEffective:
-    """crane's EHPA: the larger of the present and its prediction, the last day after a Fourier low-pass with the
-    margin that fitted the day before best, renewed every half day.
+    """crane's EHPA: the larger of the present and its prediction, renewed every half day.
+
+    The prediction is the last day after a Fourier low-pass, with the margin that fitted the day before best.
     """
 
     name = "crane"

@@ -32,6 +32,7 @@ from forecasting.types import (
 MODEL_NAME = "quantile-pool"
 
 _GRID_LOGITS = np.log(GRID_LEVELS / (1.0 - GRID_LEVELS))
+_FLOOR_LEVEL = 0.99
 _FLOOR_SECONDS = 1800.0  # The growth floor was measured over half an hour.
 
 
@@ -147,7 +148,9 @@ class DemandForecaster:
     def _bounded(self, quantiles: FloatArray, levels: FloatArray, *, in_surge: bool) -> FloatArray:
         """Widen what too little evidence has made narrow, and cut what no demand has ever done."""
         settings, now = self._settings, self._bank.levels
-        cap = max(now.record, settings.growth_cap * max(now.last, now.fast))
+        beyond = np.clip((levels - _FLOOR_LEVEL) / (GRID_LEVELS[-1] - _FLOOR_LEVEL), 0.0, 1.0)[:, None]
+        growth = settings.growth_floor + (settings.growth_cap - settings.growth_floor) * beyond
+        cap = np.maximum(now.record, growth * np.maximum(now.last, now.trend(self._horizons)))
         known = self._correction.num_scored(in_surge=in_surge)
         if known * settings.calibration_stride < settings.min_residuals:
             reach = np.minimum(self._horizons * self._step_seconds / _FLOOR_SECONDS, 1.0)

@@ -78,15 +78,3 @@ class ResidualHistograms:
         share = np.clip((wanted - lower) / np.maximum(upper - lower, 1e-300), 0.0, 1.0)
         value = self._edges[place] + share * (self._edges[place + 1] - self._edges[place])
         return np.where(total > 0.0, value.reshape(levels.size, *total.shape), 0.0)
-
-    def share_above(self, value: float) -> tuple[float, float]:
-        """Return the share of residuals above a value in the first histogram, and how many residuals it rests on."""
-        counts = self._counts.reshape(-1, self._num_bins)[0]
-        total = float(counts.sum())
-        if total <= 0.0:
-            return 0.5, 0.0
-        place = (math.asinh(value / _CENTRE) / (2.0 * _HALF_RANGE) + 0.5) * self._num_bins
-        bin_number = min(max(int(place), 0), self._num_bins - 1)
-        inside = float(counts[bin_number]) * (1.0 - min(max(place - bin_number, 0.0), 1.0))
-        above = float(counts[bin_number + 1 :].sum()) + inside
-        return above / total, total / self._weight

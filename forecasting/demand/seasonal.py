@@ -75,11 +75,6 @@ class SeasonalShape:
         self._ratio[slot] = ratio + max(self._gain, 1.0 / (seen + 1.0)) * (fresh - ratio)
         self._num_seen[slot] = min(seen + 1, 32_000)
 
-    def ratio_at(self, epoch_seconds: float) -> float:
-        """Return the ratio of the slot of one time; 1 where nothing was learned."""
-        phase = (epoch_seconds % self._season_seconds) / self._season_seconds
-        return float(self._ratio[min(int(phase * self.num_slots + 1e-9), self.num_slots - 1)])
-
     def forecast(self, epoch_seconds: FloatArray) -> FloatArray:
         """Return the present level in the shape of the slots to come, shape ``(num_times,)``."""
         shaped: FloatArray = self._deseasonalised * self._ratio[self.slots(epoch_seconds)].astype(np.float64)

@@ -44,8 +44,9 @@ class ForecastSettings:
         calibration_stride: Steps between two forecasts that the calibration scores; spares nine tenths of the work.
         growth_floor: Factor over the level that the P99 reaches while too few residuals exist to say better; the
             30-minute growth factor of recorded model-serving load has its 99th percentile at 1.66 to 1.87.
-        growth_cap: Factor over the present level that no quantile exceeds unless the record does: the largest
-            30-minute growth factor of recorded model-serving load is 3.3.
+        growth_cap: Factor over the present level, grown at the present rate, that the highest quantile does not
+            exceed unless the record does; the P99 and those below stop at ``growth_floor``. The largest 30-minute
+            growth factor of recorded model-serving load is 3.3.
         min_residuals: Scored forecasts below which the growth floor holds; in a surge those made in surges count.
         quiet_days: Days without a surge in which the trigger may raise one false alarm.
         kernel: Requests per sign-up by age, for the cohort expert.

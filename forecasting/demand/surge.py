@@ -1,10 +1,10 @@
 """Calls a surge, early and seldom wrongly: evidence against calm, summed over steps, per signal.
 
-For sign-ups (which lead) and requests (which lag) a watch compares each count with the usual level in the shape of the
-day, asks how improbable the excess is among the quiet weeks before, and sums the surprise (a CUSUM of -ln p). No single
-reading can cross the threshold, so a glitch is no surge; two in a row, or one in each signal, can. The threshold is the
-height that quiet days before have exceeded at most once in the budgeted number of days, so it is set causally and by
-the data. Pure and bounded; the forecaster feeds it.
+For sign-ups (which lead) and requests (which lag) a watch compares the logarithm of each count with the usual one of
+that time of day and with the level of the last day, divides by the usual spread and sums what exceeds two spreads (a
+CUSUM). A reading counts at most six spreads, so that no single one can cross the threshold: a glitch is no surge, two
+readings in a row are evidence. The threshold is the height that the days before exceeded at most once in the budgeted
+number of days, so it is set causally and by the data. Pure and bounded; the forecaster feeds it.
 """
 
 from __future__ import annotations
@@ -13,36 +13,44 @@ import math
 from collections import deque
 from datetime import datetime, timedelta
 
-import numpy as np
-
-from forecasting.demand.residuals import ResidualHistograms
-from forecasting.demand.seasonal import SeasonalShape
 from forecasting.demand.settings import ForecastSettings
 from forecasting.types import SurgePhase, SurgeState
 
 _DAY_SECONDS = 86400.0
 _MAX_DAYS = 120
-"""Quiet days whose highest sums are remembered; four budgets of thirty days."""
+"""Days whose highest sums are remembered; four budgets of thirty days."""
+
+_MAX_SLOTS = 48
+"""Slots of the day; half an hour each where the step is shorter."""
 
 _DRIFT = 2.0
-"""Surprise per step that calm is allowed; -ln p averages 1 in calm."""
+"""Spreads per step that calm is allowed."""
 
-_MAX_SURPRISE = 7.0
-"""Surprise that one reading may add: one in a thousand."""
+_MAX_DEVIATION = 6.0
+"""Spreads that one reading may add before drift."""
 
-_PRIOR_THRESHOLD = 9.0
-"""Threshold while few days are known: two readings of one in a thousand each, or ten of one in eighteen."""
+_PRIOR_THRESHOLD = 6.0
+"""Threshold while few days are known: two readings in a row of five spreads, or six of three."""
 
+_LEAST_THRESHOLD = _MAX_DEVIATION - _DRIFT
+"""Never less than one reading can add, so that one reading never calls a surge."""
+
+_MAX_PEAK_FACTOR = 1.3
+"""A day's peak counts at most this much above the threshold; one real surge must not silence the trigger."""
+
+_LEAST_SPREAD = 0.05
+_WARM_UP = 5
 _END_RATIO = 1.25
+_END_STEPS = 3
 _HIGH_RATIO = 3.0
 _TINY = 1e-12
 
 
 class SignalWatch:
-    """Sums the surprise of one signal.
+    """Sums the evidence of one signal.
 
     Attributes:
-        evidence: The running sum of surprise over drift, >= 0.
+        evidence: The running sum of deviation over drift, >= 0.
         ratio: The fast level over the usual one, >= 0.
         growth: Log growth rate of the fast level per step.
     """
@@ -51,93 +59,86 @@ class SignalWatch:
         """Start with nothing seen."""
         self._steps_per_day = max(1, round(_DAY_SECONDS / step_seconds))
         self._budget_days = settings.quiet_days
-        self._shape = SeasonalShape(
-            season_seconds=min(settings.season_seconds[0], _DAY_SECONDS),
-            step_seconds=step_seconds,
-            max_slots=48,
-            memory=7.0,
-            fast_gain=0.5,
-        )
-        self._histogram = ResidualHistograms(shape=(1,), num_bins=192, memory=60.0 * max(self._steps_per_day, 24))
-        self._usual_gain = 1.0 / max(self._steps_per_day, 24)
-        self._usual = math.nan
-        self._spread = 0.5
+        num_slots = min(self._steps_per_day, _MAX_SLOTS)
+        self._usual_of_slot = [math.nan] * num_slots
+        self._slot_gain = 1.0 / (10.0 * self._steps_per_day / num_slots)
+        self._level_gain = 1.0 / max(self._steps_per_day, 24)
+        self._mean = math.nan
+        self._shift = 0.0
+        self._spread = 0.3
         self._fast = math.nan
         self._num_seen = 0
         self._peaks: deque[float] = deque(maxlen=_MAX_DAYS)
         self._peak = 0.0
+        self.threshold = _PRIOR_THRESHOLD
         self.evidence = 0.0
         self.ratio = 1.0
         self.growth = 0.0
 
-    def observe(self, index: int, epoch_seconds: float, count: float, *, in_surge: bool) -> None:
+    def observe(self, index: int, epoch_seconds: float, count: float) -> None:
         """Take one reading.
 
         Args:
             index: Number of the interval.
             epoch_seconds: Start of the interval, unix seconds.
             count: The reading, finite, >= 0, or NaN.
-            in_surge: Whether a surge has been called; calm is not learned from it.
         """
         if not math.isnan(count):
-            self._take(epoch_seconds, count, in_surge=in_surge)
+            self._take(epoch_seconds, count)
         if (index + 1) % self._steps_per_day == 0:
-            if not in_surge:
-                self._peaks.append(self._peak)
+            self._peaks.append(min(self._peak, _MAX_PEAK_FACTOR * self.threshold))
             self._peak = 0.0
+            self.threshold = self._budgeted_threshold()
 
-    def _take(self, epoch_seconds: float, count: float, *, in_surge: bool) -> None:
+    def _take(self, epoch_seconds: float, count: float) -> None:
         if self._num_seen == 0:
-            self._usual = self._fast = count
-        shape = self._shape.ratio_at(epoch_seconds) if self._num_seen > 2 * self._steps_per_day else 1.0
-        expected = self._usual * max(shape, 0.2)
-        offset = 0.1 * self._usual + _TINY
-        excess = math.log((count + offset) / (expected + offset))
-        surprise = self._surprise(excess / self._spread)
-        if self._num_seen >= 5:
-            self.evidence = max(0.0, self.evidence + min(surprise, _MAX_SURPRISE) - _DRIFT)
-        if not in_surge:
+            self._mean = self._fast = count
+        first = 1.0 / (self._num_seen + 1.0)
+        self._mean += max(0.1 * self._level_gain, first) * (count - self._mean)
+        offset = 0.05 * self._mean + _TINY
+        value = math.log(count + offset)
+        slot = int((epoch_seconds % _DAY_SECONDS) / _DAY_SECONDS * len(self._usual_of_slot))
+        usual = self._usual_of_slot[slot]
+        if math.isnan(usual):
+            # The first day has no yesterday: its usual value is the mean so far.
+            usual = self._usual_of_slot[slot] = math.log(self._mean + offset)
+        excess = value - usual - self._shift
+        if self._num_seen >= _WARM_UP:
+            deviation = min(excess / max(self._spread, _LEAST_SPREAD), _MAX_DEVIATION)
+            self.evidence = max(0.0, self.evidence + deviation - _DRIFT)
             self._peak = max(self._peak, self.evidence)
-            self._learn(epoch_seconds, count, excess)
-        else:
-            # A level that stays becomes the usual one, at a tenth of the pace.
-            self._usual += 0.1 * self._usual_gain * (count - self._usual)
-        self._follow(count, expected, offset)
+        self._learn(slot, value, excess, first)
+        self._follow(count, math.exp(min(usual + self._shift, 700.0)), offset)
         self._num_seen += 1
 
-    def _surprise(self, deviation: float) -> float:
-        """Return -ln of the share of quiet deviations beyond this one, with a normal prior while few are known."""
-        prior = 30.0
-        normal_tail = 0.5 * math.erfc(min(deviation, 30.0) / math.sqrt(2.0))
-        share, weight = self._histogram.share_above(deviation)
-        tail = (prior * max(normal_tail, math.exp(-_MAX_SURPRISE)) + weight * share) / (prior + weight)
-        return -math.log(max(tail, math.exp(-2.0 * _MAX_SURPRISE)))
-
-    def _learn(self, epoch_seconds: float, count: float, excess: float) -> None:
-        first = 1.0 / (self._num_seen + 1.0)
-        gain = max(self._usual_gain, first)
-        limited = min(count, 3.0 * self._usual + _TINY) if self._num_seen >= 5 else count
-        self._usual += gain * (limited - self._usual)
-        self._shape.observe(epoch_seconds, limited, gain=gain)
-        self._spread += max(0.3 * self._usual_gain, first) * (max(1.2533 * abs(excess), 0.02) - self._spread)
-        if self._num_seen >= 5:
-            self._histogram.add(np.array([excess / self._spread]), np.array([True]))
+    def _learn(self, slot: int, value: float, excess: float, first: float) -> None:
+        """Move level, shape and spread by bounded steps, so that a surge does not become usual within the hour."""
+        self._shift += max(self._level_gain, 0.3 * first) * min(max(excess, -0.5), 0.5)
+        deviation = value - self._usual_of_slot[slot]
+        self._usual_of_slot[slot] += self._slot_gain * min(max(deviation, -0.5), 0.5)
+        # The median of the absolute excess, tracked by its sign, times what makes it a normal's deviation.
+        towards = 1.0 if 1.4826 * abs(excess) > self._spread else -1.0
+        self._spread *= math.exp(towards * max(0.2 * self._level_gain, 0.3 * first))
+        self._spread = max(self._spread, 1e-3)
 
     def _follow(self, count: float, expected: float, offset: float) -> None:
         before = self._fast
         self._fast += 0.5 * (count - self._fast)
         rate = math.log((self._fast + offset) / (before + offset))
         self.growth += 0.4 * (rate - self.growth)
-        self.ratio = (self._fast + offset) / (expected + offset)
+        self.ratio = (self._fast + offset) / max(expected, offset)
 
-    @property
-    def threshold(self) -> float:
-        """The evidence that calls a surge."""
+    def _budgeted_threshold(self) -> float:
+        """Return the evidence that the days so far exceeded no more often than the budget allows."""
         days = len(self._peaks)
-        if days < self._budget_days:
-            return max(_PRIOR_THRESHOLD, 1.05 * max(self._peaks, default=0.0))
         ordered = sorted(self._peaks, reverse=True)
-        return max(0.5 * _PRIOR_THRESHOLD, 1.02 * ordered[days // self._budget_days - 1])
+        if days < self._budget_days:
+            return max(_PRIOR_THRESHOLD, 1.05 * ordered[0])
+        return max(_LEAST_THRESHOLD, 1.001 * ordered[days // self._budget_days])
+
+    def reset(self) -> None:
+        """Forget the evidence, when a surge has ended."""
+        self.evidence = 0.0
 
 
 class SurgeTrigger:
@@ -179,10 +180,9 @@ class SurgeTrigger:
             lagging: Requests, or NaN.
         """
         epoch = self._epoch + index * self._step_seconds
-        in_surge = not self.is_calm
         self._has_leading = self._has_leading or not math.isnan(leading)
-        self._leading.observe(index, epoch, leading, in_surge=in_surge)
-        self._lagging.observe(index, epoch, lagging, in_surge=in_surge)
+        self._leading.observe(index, epoch, leading)
+        self._lagging.observe(index, epoch, lagging)
         self._judge(index)
 
     def _judge(self, index: int) -> None:
@@ -209,9 +209,10 @@ class SurgeTrigger:
             return SurgePhase.ONSET if strength > 1.0 else SurgePhase.CALM
         if raised < _END_RATIO:
             self._calm_steps += 1
-            if self._calm_steps >= 3:
+            if self._calm_steps >= _END_STEPS:
                 self._calm_steps = 0
-                self._leading.evidence = self._lagging.evidence = 0.0
+                self._leading.reset()
+                self._lagging.reset()
                 return SurgePhase.CALM
         else:
             self._calm_steps = 0
