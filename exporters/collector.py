@@ -23,6 +23,7 @@ from exporters.calls import CallTracker, merge_statistics
 from exporters.errors import DeviceLostError, ExporterError, SourceError
 from exporters.margin import thermal_margin_celsius
 from exporters.messages import (
+    PLACEHOLDER_PREFIX,
     CallStatistics,
     DeviceIdentity,
     Down,
@@ -40,9 +41,9 @@ from exporters.sources import DeviceReader, Source, make_source
 HEARTBEAT_SECONDS = 0.25
 STATISTICS_EVERY_HEARTBEATS = 8
 REPORT_CALLS_LONGER_THAN_SECONDS = 0.2
-TOPOLOGY_SECONDS = 10.0
+TOPOLOGY_SECONDS = 5.0
 EVENT_WAIT_SECONDS = 1.0
-LOST_RETRY_SECONDS = 5.0
+LOST_RETRY_SECONDS = 2.0
 LEAST_MARGIN_CELSIUS = -60.0
 """A margin below this is garbage, and no reason to hurry."""
 READER_STACK_BYTES = 512 * 1024
@@ -209,7 +210,9 @@ class Collector:
             return
         self._outlet.send(Hello(driver_version=self._source.driver_version, devices=devices))
         for device in devices:
-            if self._settings.wants(device.uuid):
+            if device.uuid.startswith(PLACEHOLDER_PREFIX):
+                self._outlet.send(Down(uuid=device.uuid, reason="unidentified"))
+            elif self._settings.wants(device.uuid):
                 self._start_reader(device)
         self._watch_events()
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from exporters.gpu_state import IMPLAUSIBLE, MISSING, NEVER_READ, STALE, STUCK, UP, GpuState
+from exporters.gpu_state import IMPLAUSIBLE, MISSING, NEVER_READ, STALE, STUCK, UNIDENTIFIED, UP, GpuState
 from exporters.messages import (
+    PLACEHOLDER_PREFIX,
     CallInFlight,
     DeviceIdentity,
     Down,
@@ -79,7 +80,13 @@ class Fleet:
     def _meet(self, hello: Hello) -> None:
         self.failure = None
         self.driver_version = hello.driver_version
+        present = {device.uuid for device in hello.devices}
+        self._drop_placeholders(present)
+        # A GPU that hides behind its index is one that is known, where the known one of that index is absent.
+        absent = {gpu.identity.index for uuid, gpu in self.gpus.items() if uuid not in present}
         for device in hello.devices[:MAX_GPUS]:
+            if device.uuid.startswith(PLACEHOLDER_PREFIX) and device.index in absent:
+                continue
             known = self.gpus.get(device.uuid)
             if known is None:
                 self._make_room()
@@ -88,11 +95,15 @@ class Fleet:
                 known.identity = device
                 if known.reason not in {UP, STALE, IMPLAUSIBLE, STUCK}:
                     known.reason = NEVER_READ
-        present = {device.uuid for device in hello.devices}
         for uuid, gpu in self.gpus.items():
             if uuid not in present and gpu.reason in {UP, STALE, NEVER_READ, IMPLAUSIBLE}:
                 gpu.reason = MISSING
         self.gpus = dict(sorted(self.gpus.items(), key=lambda item: (item[1].identity.index, item[0])))
+
+    def _drop_placeholders(self, present: set[str]) -> None:
+        """Forget GPUs that were known by their index only and now have a name."""
+        for uuid in [uuid for uuid in self.gpus if uuid.startswith(PLACEHOLDER_PREFIX) and uuid not in present]:
+            del self.gpus[uuid]
 
     def _make_room(self) -> None:
         if len(self.gpus) >= MAX_GPUS:
@@ -150,5 +161,5 @@ class Fleet:
     def lost(self) -> Iterable[DeviceIdentity]:
         """Yield the GPUs that only a fresh enumeration may bring back."""
         for gpu in self.gpus.values():
-            if gpu.reason in {MISSING, "lost", "reset_required"}:
+            if gpu.reason in {MISSING, UNIDENTIFIED, "lost", "reset_required"}:
                 yield gpu.identity

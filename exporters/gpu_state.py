@@ -21,6 +21,7 @@ STALE = "stale"
 STUCK = "stuck"
 MISSING = "missing"
 IMPLAUSIBLE = "implausible"
+UNIDENTIFIED = "unidentified"
 
 THROTTLE_BITS: dict[str, int] = {
     "applications_clocks": 0x2,

@@ -41,6 +41,14 @@ class DeviceIdentity(msgspec.Struct, frozen=True, kw_only=True):
     minor: int | None = None
 
 
+PLACEHOLDER_PREFIX = "unidentified-"
+
+
+def placeholder_uuid(index: int) -> str:
+    """Return the name of a GPU that the driver counts but that does not say who it is."""
+    return f"{PLACEHOLDER_PREFIX}{index}"
+
+
 class Hello(_Message, frozen=True, kw_only=True):
     """The collector has opened its source and found these GPUs."""
 

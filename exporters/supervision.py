@@ -67,8 +67,8 @@ class Deadlines:
     open: float = 30.0
     ready: float = 5.0
     probe: float = 10.0
-    probe_pause: float = 10.0
-    lost_pause: float = 10.0
+    probe_pause: float = 5.0
+    lost_pause: float = 5.0
     restart_pause: float = 0.25
     proven: float = 5.0
     longest_pause: float = 300.0
@@ -218,8 +218,8 @@ def note_failure(view: CollectorView, memory: Memory, deadlines: Deadlines, now:
     )
 
 
-def note_probe_answer(uuid: str, memory: Memory) -> None:
-    """Let a GPU in again: its probe answered."""
+def note_answer(uuid: str, memory: Memory) -> None:
+    """Let a GPU in again that was left out and answers."""
     if memory.quarantine.pop(uuid, None) is not None:
         memory.replace = Why.RELEASED
 

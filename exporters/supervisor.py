@@ -42,7 +42,7 @@ from exporters.supervision import (
     Why,
     decide,
     note_failure,
-    note_probe_answer,
+    note_answer,
 )
 
 TICK_SECONDS = 0.1
@@ -206,8 +206,9 @@ class Supervisor:
                     self._on_change()
             case FastReading() | Down():
                 view.answered.add(message.uuid)
+                # A GPU that was left out answers: to its probe, or to the old collector before that was replaced.
+                note_answer(message.uuid, self.memory)
                 if role is Role.PROBE:
-                    note_probe_answer(message.uuid, self.memory)
                     self._end(role)
                 self._fleet.apply(message)
                 self._on_change()

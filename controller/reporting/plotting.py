@@ -114,9 +114,11 @@ def vertical_mark(ratio: float, height: float, css_class: str) -> Html:
     return tag("line", {"x1": place, "x2": place, "y1": 0, "y2": height, "class": css_class})
 
 
-def labelled_mark(ratio: float, height: float, label: Html | str, css_class: str, y: float = 12.0) -> Html:
-    """Return a vertical line with a label on the side that has room."""
-    left = ratio > 0.75
+def labelled_mark(
+    ratio: float, height: float, label: Html | str, css_class: str, y: float = 12.0, left_from: float = 0.75
+) -> Html:
+    """Return a vertical line with a label, to the left of it from the place ``left_from`` on."""
+    left = ratio > left_from
     side = "before" if left else "after"
     return joined(
         [

@@ -33,6 +33,8 @@ LOW_MARGIN_LEVEL = 0.1
 TREND_WINDOW_SECONDS = 300.0
 SLOWDOWN_HORIZONS_SECONDS = np.array([60.0, 120.0, 300.0, 600.0])
 RATE_WINDOW_SECONDS = 60.0
+THERMAL_PERIOD_SECONDS = 30.0
+"""Distance between two samples of the thermal model; between them power is averaged, so that no heat is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,12 @@ class Observer:
         window = max(1, round(RATE_WINDOW_SECONDS / scenario.step_seconds))
         self._recent: deque[WorldStep] = deque(maxlen=delay_steps + window)
         self._delay_steps = delay_steps
-        trend_steps = max(2, round(TREND_WINDOW_SECONDS / scenario.step_seconds))
+        self._steps_per_thermal = max(1, round(THERMAL_PERIOD_SECONDS / scenario.step_seconds))
+        trend_steps = max(2, round(TREND_WINDOW_SECONDS / (self._steps_per_thermal * scenario.step_seconds)))
+        self._power_sum = np.zeros(num_gpus)
+        self._ever_slowed = np.zeros(num_gpus, dtype=np.bool_)
+        self._steps_since_thermal = 0
+        self._thermal_seconds = world.seconds
         # Median offset of each pool, newest last.
         self._offsets: deque[FloatArray] = deque(maxlen=trend_steps)
         self._seconds_to_slowdown = np.full(num_gpus, np.inf)
@@ -81,13 +88,7 @@ class Observer:
         fleet = self._world.fleet
         temperature, power = fleet.sensed_celsius(), fleet.sensed_watts()
         if self._with_models:
-            self.thermal.observe(
-                now_seconds=step.seconds,
-                temperature_celsius=temperature,
-                power_watts=power,
-                throttled=fleet.slowed.copy(),
-            )
-            self._offsets.append(self._median_offsets())
+            self._learn(step.seconds, temperature, power)
         self._pipeline.append(
             _Readings(
                 seconds=step.seconds,
@@ -99,16 +100,30 @@ class Observer:
         )
         self._recent.append(step)
 
+    def _learn(self, seconds: float, temperature: FloatArray, power: FloatArray) -> None:
+        """Give the thermal model its sample when its period is over, and forecast the times to slowdown."""
+        self._power_sum += power
+        self._ever_slowed |= self._world.fleet.slowed
+        self._steps_since_thermal += 1
+        if self._steps_since_thermal < self._steps_per_thermal:
+            return
+        mean_power = self._power_sum / self._steps_since_thermal
+        self.thermal.observe(
+            now_seconds=seconds, temperature_celsius=temperature, power_watts=mean_power, throttled=self._ever_slowed
+        )
+        self._offsets.append(self._median_offsets())
+        forecast = self.thermal.forecast(
+            horizons_seconds=SLOWDOWN_HORIZONS_SECONDS, power_watts=np.nan_to_num(power), levels=(0.5,)
+        )
+        self._seconds_to_slowdown = forecast.seconds_to_slowdown[0]
+        self._thermal_seconds = seconds
+        self._power_sum = np.zeros_like(power)
+        self._ever_slowed = np.zeros_like(self._ever_slowed)
+        self._steps_since_thermal = 0
+
     def snapshot(self) -> FleetSnapshot:
         """Return what is known now."""
         world = self._world
-        if self._with_models:
-            forecast = self.thermal.forecast(
-                horizons_seconds=SLOWDOWN_HORIZONS_SECONDS,
-                power_watts=np.nan_to_num(self._pipeline[0].power_watts),
-                levels=(0.5,),
-            )
-            self._seconds_to_slowdown = forecast.seconds_to_slowdown[0]
         names = [region.name for region in world.scenario.regions]
         regions = tuple(self._region(index, name) for index, name in enumerate(names))
         pools: list[PoolState] = []
@@ -170,8 +185,9 @@ class Observer:
         slowdown: Sample[float] = Sample.absent()
         thermal: Sample[PoolThermal] = Sample.absent()
         if self._with_models:
-            slowdown = Sample.fresh(float(self._seconds_to_slowdown[members].min()), as_of)
-            thermal = Sample.fresh(self._thermal(index, members), as_of)
+            learnt_at = world.scenario.start + timedelta(seconds=self._thermal_seconds)
+            slowdown = Sample.fresh(float(self._seconds_to_slowdown[members].min()), learnt_at)
+            thermal = Sample.fresh(self._thermal(index, members), learnt_at)
         return PoolState(
             name=name,
             region=region,
@@ -226,7 +242,7 @@ class Observer:
         maxlen = self._offsets.maxlen or 0
         if len(self._offsets) < max(2, maxlen // 2):
             return 0.0
-        span_seconds = (len(self._offsets) - 1) * self._world.scenario.step_seconds
+        span_seconds = (len(self._offsets) - 1) * self._steps_per_thermal * self._world.scenario.step_seconds
         drift = float(self._offsets[-1][pool] - self._offsets[0][pool]) / span_seconds
         return drift if np.isfinite(drift) else 0.0
 

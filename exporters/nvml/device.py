@@ -84,8 +84,9 @@ def _optional_watts(value: float | None) -> float | None:
 class NvmlDeviceReader:
     """Reads one GPU; used by one thread."""
 
-    def __init__(self, uuid: str, calls: DeviceCalls) -> None:
-        """Read the GPU of ``calls`` under the name ``uuid``."""
+    def __init__(self, uuid: str, calls: DeviceCalls, event_set: object | None) -> None:
+        """Read the GPU of ``calls`` under the name ``uuid``; its XIDs go to ``event_set``, if there is one."""
+        self._event_set = event_set
         self._uuid = uuid
         self._calls = calls
         self._fast = FieldSet(_FAST_FIELDS)
@@ -172,6 +173,11 @@ class NvmlDeviceReader:
             DriverGoneError: If the driver is gone.
         """
         get = self._calls.get
+        if self._event_set is not None:
+            # Here and not when the source opens, so that a call that hangs is this GPU's and nobody else's.
+            wanted = pynvml.nvmlEventTypeXidCriticalError
+            get("nvmlDeviceRegisterEvents", lambda _: True, wanted, self._event_set)
+            self._event_set = None
         fields = self._slow.read(self._calls)
         offsets = {name: fields[f"limit_{name}"] for name in _THRESHOLDS if f"limit_{name}" in fields}
         remapped = get("nvmlDeviceGetRemappedRows", lambda rows: tuple(int(value) for value in rows))

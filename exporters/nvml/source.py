@@ -1,23 +1,28 @@
 """NVML as a source of readings: enumerates GPUs, waits for XIDs, hands out one reader per GPU.
 
-Runs in the collector process. A GPU that cannot even be enumerated (lost at start) is named by its index, so that it
-still shows up as down.
+Runs in the collector process. A GPU that cannot even be identified (lost or hanging at start) is named by its index, so
+that it still shows up as down.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 from exporters.calls import CallTracker
-from exporters.errors import DriverGoneError
-from exporters.messages import DeviceIdentity, XidEvent
+from exporters.errors import DriverGoneError, SourceError
+from exporters.messages import DeviceIdentity, XidEvent, placeholder_uuid
 from exporters.nvml import driver
 from exporters.nvml.device import NvmlDeviceReader
 from exporters.nvml.driver import DeviceCalls, pynvml, read_text
 
 MAX_DEVICES = 64
 """More than any node has; bounds the threads of the collector."""
+
+IDENTIFY_SECONDS = 2.0
+"""A GPU that does not say in time who it is goes under its index until a later enumeration."""
 
 _PROC_GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -51,44 +56,56 @@ class NvmlSource:
             num_devices = int(tracker.call("nvmlDeviceGetCount", pynvml.nvmlDeviceGetCount))
         except pynvml.NVMLError as error:
             raise DriverGoneError(f"NVML does not count its GPUs: {driver.describe(error.value)}") from None
-        found = [self._identify(index, tracker) for index in range(min(num_devices, MAX_DEVICES))]
-        devices = tuple(device for device in found if device is not None)
-        self._register_events(tracker)
-        return devices
-
-    def _identify(self, index: int, tracker: CallTracker) -> DeviceIdentity | None:
         try:
-            handle = tracker.call("nvmlDeviceGetHandleByIndex", pynvml.nvmlDeviceGetHandleByIndex, index)
-            uuid = read_text(tracker.call("nvmlDeviceGetUUID", pynvml.nvmlDeviceGetUUID, handle))
+            self._event_set = tracker.call("nvmlEventSetCreate", pynvml.nvmlEventSetCreate)
+        except (pynvml.NVMLError, AttributeError):
+            # A driver without events leaves the XID counters at zero.
+            self._event_set = None
+        return self._identify_all(min(num_devices, MAX_DEVICES))
+
+    def _identify_all(self, num_devices: int) -> tuple[DeviceIdentity, ...]:
+        """Identify each GPU in a thread of its own: one that hangs must not hide the others."""
+        found: dict[int, DeviceIdentity] = {}
+        threads = [
+            threading.Thread(target=self._identify, args=(index, found), daemon=True) for index in range(num_devices)
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + IDENTIFY_SECONDS
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        return tuple(
+            found.get(index)
+            or DeviceIdentity(uuid=placeholder_uuid(index), index=index, model="unknown", pci_bus_id="")
+            for index in range(num_devices)
+        )
+
+    def _identify(self, index: int, found: dict[int, DeviceIdentity]) -> None:
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = read_text(pynvml.nvmlDeviceGetUUID(handle))
         except pynvml.NVMLError:
-            # Without a UUID it cannot be told from its neighbours; the fleet knows it from before, if it was seen.
-            return None
-        calls = DeviceCalls(tracker, handle)
+            return
+        calls = DeviceCalls(CallTracker(uuid), handle)
+        try:
+            identity = DeviceIdentity(
+                uuid=uuid,
+                index=index,
+                model=calls.get("nvmlDeviceGetName", read_text) or "unknown",
+                pci_bus_id=calls.get("nvmlDeviceGetPciInfo", lambda info: read_text(info.busId)) or "",
+                minor=calls.get("nvmlDeviceGetMinorNumber", int),
+            )
+        except SourceError:
+            return
         self._handles[uuid] = handle
         address = driver.address_of(handle)
         if address is not None:
             self._uuid_by_handle[address] = uuid
-        return DeviceIdentity(
-            uuid=uuid,
-            index=index,
-            model=calls.get("nvmlDeviceGetName", read_text) or "unknown",
-            pci_bus_id=calls.get("nvmlDeviceGetPciInfo", lambda info: read_text(info.busId)) or "",
-            minor=calls.get("nvmlDeviceGetMinorNumber", int),
-        )
-
-    def _register_events(self, tracker: CallTracker) -> None:
-        """Ask for XIDs of every GPU; a driver without events leaves the counters at zero."""
-        try:
-            self._event_set = tracker.call("nvmlEventSetCreate", pynvml.nvmlEventSetCreate)
-        except (pynvml.NVMLError, AttributeError):
-            return
-        for handle in self._handles.values():
-            calls = DeviceCalls(tracker, handle)
-            calls.get("nvmlDeviceRegisterEvents", lambda _: True, pynvml.nvmlEventTypeXidCriticalError, self._event_set)
+        found[index] = identity
 
     def reader(self, device: DeviceIdentity, tracker: CallTracker) -> NvmlDeviceReader:
         """Return the reader of ``device``."""
-        return NvmlDeviceReader(device.uuid, DeviceCalls(tracker, self._handles[device.uuid]))
+        return NvmlDeviceReader(device.uuid, DeviceCalls(tracker, self._handles[device.uuid]), self._event_set)
 
     def wait_for_events(self, timeout_seconds: float) -> list[XidEvent]:
         """Return the XIDs of the next ``timeout_seconds`` at most; empty at once where the driver has no events.

@@ -27,6 +27,12 @@ from forecasting.types import FloatArray, ThermalConfidence
 
 BoolArray = NDArray[np.bool_]
 
+CONFIDENCE: NDArray[np.object_] = np.empty(3, dtype=object)
+"""Confidence by rank. Filled one by one: numpy turns members of a string enumeration into plain strings otherwise."""
+
+for _rank, _confidence in enumerate((ThermalConfidence.NONE, ThermalConfidence.FLEET_PRIOR, ThermalConfidence.FITTED)):
+    CONFIDENCE[_rank] = _confidence
+
 
 class FleetThermalModel:
     """Thermal models of many GPUs, updated and forecast together.
@@ -124,10 +130,8 @@ class FleetThermalModel:
     @property
     def confidence(self) -> NDArray[np.object_]:
         """Where the gains come from, shape ``(num_gpus,)`` of ``ThermalConfidence``."""
-        confidence = np.full(len(self.gpus), ThermalConfidence.NONE, dtype=object)
-        confidence[self._has_history] = ThermalConfidence.FLEET_PRIOR
-        confidence[self._gains.evidence_seconds >= self.settings.fitted_seconds] = ThermalConfidence.FITTED
-        return confidence
+        fitted = self._gains.evidence_seconds >= self.settings.fitted_seconds
+        return CONFIDENCE[np.where(fitted, 2, self._has_history.astype(np.intp))]
 
     @property
     def guard_celsius(self) -> FloatArray:

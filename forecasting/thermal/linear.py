@@ -74,7 +74,7 @@ def multiply(matrix: FloatArray, vector: FloatArray) -> FloatArray:
     result = np.zeros_like(vector)
     for row in range(vector.shape[0]):
         start = packed_index(row, 0)
-        result[row] += np.sum(matrix[start : start + row + 1] * vector[: row + 1], axis=0)
+        result[row] += _dot(matrix[start : start + row + 1], vector[: row + 1])
         if row:
             result[:row] += matrix[start : start + row] * vector[row]
     return result
@@ -91,22 +91,39 @@ def cholesky(matrix: FloatArray, num_unknowns: int, active: BoolArray | None = N
     Returns:
         Packed lower factor, shape ``(packed_size, num_gpus)``.
     """
+    if active is not None:
+        matrix = _masked(matrix, active.astype(np.float64))
     factor = np.empty_like(matrix)
     for row in range(num_unknowns):
         first = packed_index(row, 0)
         for column in range(row + 1):
-            left = factor[first : first + column]
-            start = packed_index(column, 0)
             value = matrix[first + column]
-            if active is not None:
-                value = np.where(active[row] & active[column], value, 1.0 if row == column else 0.0)
             if column:
-                value = value - np.sum(left * factor[start : start + column], axis=0)
+                start = packed_index(column, 0)
+                value = value - _dot(factor[first : first + column], factor[start : start + column])
             if row == column:
                 factor[first + column] = np.sqrt(np.maximum(value, SMALLEST_PIVOT))
             else:
                 factor[first + column] = value / factor[packed_index(column, column)]
     return factor
+
+
+def _masked(matrix: FloatArray, active: FloatArray) -> FloatArray:
+    """Return ``matrix`` with identity rows where ``active`` (0 or 1, shape ``(num_unknowns, num_gpus)``) is 0."""
+    masked = np.empty_like(matrix)
+    for row in range(active.shape[0]):
+        start = packed_index(row, 0)
+        part = masked[start : start + row + 1]
+        np.multiply(matrix[start : start + row + 1], active[: row + 1], out=part)
+        part *= active[row]
+        part[row] += 1.0 - active[row]
+    return masked
+
+
+def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return the scalar product over the first axis, shape ``(num_gpus,)``, without a temporary product."""
+    product: FloatArray = np.einsum("in,in->n", left, right)
+    return product
 
 
 def solve_lower(factor: FloatArray, right: FloatArray) -> FloatArray:
@@ -124,7 +141,7 @@ def solve_lower(factor: FloatArray, right: FloatArray) -> FloatArray:
         start = packed_index(row, 0)
         value = right[row]
         if row:
-            value = value - np.sum(factor[start : start + row] * solution[:row], axis=0)
+            value = value - _dot(factor[start : start + row], solution[:row])
         solution[row] = value / factor[start + row]
     return solution
 

@@ -212,7 +212,7 @@ int nvmlShutdown(void) { return OK; }
 const char *nvmlErrorString(int r) { return r ? "stubbed error" : "success"; }
 int nvmlSystemGetDriverVersion(char *v, u32 n) { snprintf(v, n, "%d.95.05", DRIVER_MAJOR); return OK; }
 int nvmlDeviceGetCount_v2(u32 *c) { refresh(); *c = state.count; return state.status; }
-int nvmlDeviceGetHandleByIndex_v2(u32 n, void **d) { refresh(); if (n >= (u32)state.count) return INVALID; *d = (void *)(uintptr_t)(BASE + n); return state.gpu[n].status; }
+int nvmlDeviceGetHandleByIndex_v2(u32 n, void **d) { refresh(); if (n >= (u32)state.count) return INVALID; *d = (void *)(uintptr_t)(BASE + n); return enter(*d, __func__); }
 int nvmlDeviceGetUUID(void *d, char *u, u32 n) {
     int i = index_of(d);
     if (i < 0) return INVALID;
