@@ -125,7 +125,7 @@ class LogReplay:
     def advance(self, until_seconds: float) -> None:
         """Feed the readings up to and including ``until_seconds`` (unix time)."""
         samples = self.samples
-        stop = int(np.searchsorted(samples.seconds, until_seconds + 1e-9))
+        stop = int(np.searchsorted(samples.seconds, until_seconds, side="right"))
         for index in range(self._next, stop):
             now, chosen = float(samples.seconds[index]), slice(index, index + 1)
             power, utilization = samples.power_watts[chosen], samples.utilization_ratio[chosen]
