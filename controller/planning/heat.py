@@ -76,7 +76,8 @@ def heat_bank(thermals: tuple[PoolThermal, ...], *, num_steps: int, step_seconds
         kept = _kept_shares(thermal.time_constants_seconds, num_steps, step_seconds)
         gains = np.asarray(thermal.gains_celsius_per_watt)
         impulse = kept[:-1] @ (gains * (1.0 - kept[1]))
-        offset = thermal.offset_celsius + thermal.offset_trend_celsius_per_second * damped_seconds
+        # A room that warms up is carried on; one that cools down is believed when it has.
+        offset = thermal.offset_celsius + max(thermal.offset_trend_celsius_per_second, 0.0) * damped_seconds
         decay = kept[1:] @ (gains * np.asarray(thermal.filtered_power_watts))
         idle_rise = thermal.idle_power_watts * np.cumsum(impulse)
         idle[row] = thermal.limit_celsius - offset - decay - idle_rise

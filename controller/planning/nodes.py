@@ -65,7 +65,7 @@ class PoolView:
         if counts is None:
             return None
         ordered_at, read_at = self._last_order(), self.state.nodes.as_of
-        if ordered_at is not None and read_at is not None and read_at < ordered_at:
+        if ordered_at is not None and read_at is not None and read_at <= ordered_at:
             return counts.desired if self.memory.desired_nodes is None else self.memory.desired_nodes
         return counts.desired
 

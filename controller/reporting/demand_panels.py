@@ -244,6 +244,7 @@ def _request_layers(ratios: FloatArray, rows: FloatArray, scale: ValueScale) -> 
     layers = [
         path(_stair_band(ratios, edges[row], edges[row + 1], scale), f"area {outcome}")
         for row, outcome in enumerate(("served", "limited", "dropped", "unserved"))
+        if (edges[row + 1] > edges[row]).any()
     ]
     return [*layers, path(line_path(*stairs(ratios, scale.position(offered))), "line offered")]
 

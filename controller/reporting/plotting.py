@@ -20,6 +20,8 @@ WIDTH = 1000.0
 """Width of the stretched drawing, in its own units."""
 MAX_BUCKETS = 480
 """Points a drawn line keeps twice (lowest and highest); finer detail is below a pixel."""
+MAX_STAIRS = 240
+"""Steps that a stacked area keeps; about four pixels each on a wide screen."""
 _AXIS_HEIGHT = 22.0
 
 
@@ -202,7 +204,7 @@ def extremes(ratios: FloatArray, values: FloatArray, num_buckets: int = MAX_BUCK
     return ratios[chosen], values[chosen]
 
 
-def means(ratios: FloatArray, values: FloatArray, num_buckets: int = MAX_BUCKETS) -> tuple[FloatArray, FloatArray]:
+def means(ratios: FloatArray, values: FloatArray, num_buckets: int = MAX_STAIRS) -> tuple[FloatArray, FloatArray]:
     """Thin a series to the means of its buckets, for stacked areas, whose size is a volume; NaN counts as nothing.
 
     Args:

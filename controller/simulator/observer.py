@@ -79,8 +79,8 @@ class Observer:
         self._ever_slowed = np.zeros(num_gpus, dtype=np.bool_)
         self._steps_since_thermal = 0
         self._thermal_seconds = world.seconds
-        # Median offset of each pool, newest last.
-        self._offsets: deque[FloatArray] = deque(maxlen=trend_steps)
+        # Median offset and total gain of each pool, shape (2, num_pools), newest last.
+        self._fits: deque[FloatArray] = deque(maxlen=trend_steps)
         self._seconds_to_slowdown = np.full(num_gpus, np.inf)
 
     def record(self, step: WorldStep) -> None:
@@ -111,7 +111,7 @@ class Observer:
         self.thermal.observe(
             now_seconds=seconds, temperature_celsius=temperature, power_watts=mean_power, throttled=self._ever_slowed
         )
-        self._offsets.append(self._median_offsets())
+        self._fits.append(self._median_fits())
         forecast = self.thermal.forecast(
             horizons_seconds=SLOWDOWN_HORIZONS_SECONDS, power_watts=np.nan_to_num(power), levels=(0.5,)
         )
@@ -226,24 +226,29 @@ class Observer:
             )
         return tuple(arrivals)
 
-    def _median_offsets(self) -> FloatArray:
-        """Return the median offset of each pool's GPUs; NaN where none answers."""
+    def _median_fits(self) -> FloatArray:
+        """Return the median offset and total gain of each pool's GPUs, ``(2, num_pools)``; NaN where none answers."""
         fleet = self._world.fleet
-        offsets = self.thermal.offset_celsius
-        medians = np.full(len(self._world.cloud.pools), np.nan)
-        for index in range(medians.size):
+        offsets, resistance = self.thermal.offset_celsius, self.thermal.thermal_resistance_celsius_per_watt
+        medians = np.full((2, len(self._world.cloud.pools)), np.nan)
+        for index in range(medians.shape[1]):
             members = (fleet.pool_of_gpu == index) & fleet.powered
             if members.any():
-                medians[index] = float(np.median(offsets[members]))
+                medians[:, index] = np.median(offsets[members]), np.median(resistance[members])
         return medians
 
-    def _trend(self, pool: int) -> float:
-        """Return the drift of a pool's offset in degrees a second; 0 until half a window of readings is there."""
-        maxlen = self._offsets.maxlen or 0
-        if len(self._offsets) < max(2, maxlen // 2):
+    def _trend(self, pool: int, power_watts: float) -> float:
+        """Return the drift of a pool's plateau at its present power, in degrees a second.
+
+        A room that warms up while power rises is taken for a larger gain by the fit, with a smaller offset; only both
+        together show the drift. 0 until half a window of fits is there.
+        """
+        maxlen = self._fits.maxlen or 0
+        if len(self._fits) < max(2, maxlen // 2):
             return 0.0
-        span_seconds = (len(self._offsets) - 1) * self._steps_per_thermal * self._world.scenario.step_seconds
-        drift = float(self._offsets[-1][pool] - self._offsets[0][pool]) / span_seconds
+        span_seconds = (len(self._fits) - 1) * self._steps_per_thermal * self._world.scenario.step_seconds
+        change = self._fits[-1][:, pool] - self._fits[0][:, pool]
+        drift = float(change[0] + change[1] * power_watts) / span_seconds
         return drift if np.isfinite(drift) else 0.0
 
     def _thermal(self, pool: int, members: NDArray[np.int64]) -> PoolThermal:
@@ -252,13 +257,14 @@ class Observer:
         gains = self.thermal.gains[members]
         plateau = self.thermal.offset_celsius[members] + gains.sum(axis=1) * gpu.busy_watts
         order = np.argsort(plateau, kind="stable")
+        power_watts = float(np.nanmean(self._pipeline[0].power_watts[members]))
         chosen = int(members[order[int(np.ceil(UNFAVOURABLE_LEVEL * (members.size - 1)))]])
         return PoolThermal(
             time_constants_seconds=tuple(float(tau) for tau in self.thermal.time_constants_seconds),
             gains_celsius_per_watt=tuple(float(gain) for gain in self.thermal.gains[chosen]),
             filtered_power_watts=tuple(float(watts) for watts in self.thermal.filtered_power_watts[chosen]),
             offset_celsius=float(self.thermal.offset_celsius[chosen]),
-            offset_trend_celsius_per_second=self._trend(pool),
+            offset_trend_celsius_per_second=self._trend(pool, power_watts),
             limit_celsius=gpu.slowdown_celsius,
             idle_power_watts=gpu.idle_watts,
             busy_power_watts=gpu.busy_watts,
