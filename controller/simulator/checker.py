@@ -54,7 +54,7 @@ def check_world(world: World, step: WorldStep, capacity_per_second: FloatArray) 
             for index, pool in enumerate(cloud.pools)
         ),
         "no slot is both serving and on its way": not any(cloud.serving[order.slot] for order in cloud.orders),
-        "virtual time moves": step.seconds > 0.0,
+        "virtual time moves": step.seconds > -world.scenario.lead_in_seconds,
     }
     for rule, holds in rules.items():
         if not holds:

@@ -46,7 +46,8 @@ class FlagStore:
         self._propagation_seconds = propagation_seconds
         self._queue: list[_Write] = []
         self._visible = _Write(visible_seconds=0.0, revision=0, flags=())
-        self.num_writes = 0
+        self._last_values: dict[tuple[str, str, str | None], FlagValue] = {}
+        self.num_changes = 0
 
     def write(self, flags: tuple[FlagInForce, ...], *, revision: int, now_seconds: float, ttl_seconds: float) -> None:
         """Replace the whole flag set.
@@ -65,7 +66,10 @@ class FlagStore:
                 flags=tuple((flag, expires_seconds) for flag in flags),
             )
         )
-        self.num_writes += 1
+        values = {(flag.key, flag.region, flag.tier): flag.value for flag in flags}
+        places = values.keys() | self._last_values.keys()
+        self.num_changes += sum(1 for place in places if values.get(place) != self._last_values.get(place))
+        self._last_values = values
 
     def advance(self, now_seconds: float) -> None:
         """Let the pods see what has reached them by now."""

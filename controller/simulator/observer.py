@@ -30,8 +30,11 @@ from forecasting.types import FloatArray
 UNFAVOURABLE_LEVEL = 0.95
 """Quantile of a pool's GPUs whose thermal response stands for the pool; a single outlier is the guard's business."""
 LOW_MARGIN_LEVEL = 0.1
-TREND_WINDOW_SECONDS = 600.0
+TREND_WINDOW_SECONDS = 300.0
+SLOWDOWN_HORIZONS_SECONDS = np.array([60.0, 120.0, 300.0, 600.0])
 RATE_WINDOW_SECONDS = 60.0
+THERMAL_PERIOD_SECONDS = 30.0
+"""Distance between two samples of the thermal model; between them power is averaged, so that no heat is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +53,14 @@ class Observer:
 
     Args:
         world: The world to look at.
+        with_models: Whether to fit the thermal model; without, pools have no thermal samples.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, with_models: bool) -> None:
         """Start with a thermal model that knows the class of the GPUs, not their hidden properties."""
         scenario = world.scenario
         self._world = world
+        self._with_models = with_models
         num_gpus = world.fleet.num_gpus
         self.thermal = FleetThermalModel(
             gpus=tuple(str(index) for index in range(num_gpus)),
@@ -68,19 +73,22 @@ class Observer:
         window = max(1, round(RATE_WINDOW_SECONDS / scenario.step_seconds))
         self._recent: deque[WorldStep] = deque(maxlen=delay_steps + window)
         self._delay_steps = delay_steps
-        trend_steps = max(2, round(TREND_WINDOW_SECONDS / scenario.step_seconds))
-        self._offsets: deque[FloatArray] = deque(maxlen=trend_steps)
+        self._steps_per_thermal = max(1, round(THERMAL_PERIOD_SECONDS / scenario.step_seconds))
+        trend_steps = max(2, round(TREND_WINDOW_SECONDS / (self._steps_per_thermal * scenario.step_seconds)))
+        self._power_sum = np.zeros(num_gpus)
+        self._ever_slowed = np.zeros(num_gpus, dtype=np.bool_)
+        self._steps_since_thermal = 0
+        self._thermal_seconds = world.seconds
+        # Median offset and total gain of each pool, shape (2, num_pools), newest last.
+        self._fits: deque[FloatArray] = deque(maxlen=trend_steps)
+        self._seconds_to_slowdown = np.full(num_gpus, np.inf)
 
     def record(self, step: WorldStep) -> None:
         """Take one scrape at the end of a step."""
         fleet = self._world.fleet
         temperature, power = fleet.sensed_celsius(), fleet.sensed_watts()
-        self.thermal.observe(
-            now_seconds=step.seconds,
-            temperature_celsius=temperature,
-            power_watts=power,
-            throttled=fleet.slowed.copy(),
-        )
+        if self._with_models:
+            self._learn(step.seconds, temperature, power)
         self._pipeline.append(
             _Readings(
                 seconds=step.seconds,
@@ -91,7 +99,27 @@ class Observer:
             )
         )
         self._recent.append(step)
-        self._offsets.append(np.where(fleet.powered, self.thermal.offset_celsius, np.nan))
+
+    def _learn(self, seconds: float, temperature: FloatArray, power: FloatArray) -> None:
+        """Give the thermal model its sample when its period is over, and forecast the times to slowdown."""
+        self._power_sum += power
+        self._ever_slowed |= self._world.fleet.slowed
+        self._steps_since_thermal += 1
+        if self._steps_since_thermal < self._steps_per_thermal:
+            return
+        mean_power = self._power_sum / self._steps_since_thermal
+        self.thermal.observe(
+            now_seconds=seconds, temperature_celsius=temperature, power_watts=mean_power, throttled=self._ever_slowed
+        )
+        self._fits.append(self._median_fits())
+        forecast = self.thermal.forecast(
+            horizons_seconds=SLOWDOWN_HORIZONS_SECONDS, power_watts=np.nan_to_num(power), levels=(0.5,)
+        )
+        self._seconds_to_slowdown = forecast.seconds_to_slowdown[0]
+        self._thermal_seconds = seconds
+        self._power_sum = np.zeros_like(power)
+        self._ever_slowed = np.zeros_like(self._ever_slowed)
+        self._steps_since_thermal = 0
 
     def snapshot(self) -> FleetSnapshot:
         """Return what is known now."""
@@ -154,10 +182,12 @@ class Observer:
             median_celsius=float(np.median(margins)),
             num_nodes_low=int(np.unique(world.fleet.node_of_gpu[members[margins <= low]]).size),
         )
-        horizon = np.array([60.0, 120.0, 300.0, 600.0])
-        forecast = self.thermal.forecast(
-            horizons_seconds=horizon, power_watts=np.nan_to_num(readings.power_watts), levels=(0.5,)
-        )
+        slowdown: Sample[float] = Sample.absent()
+        thermal: Sample[PoolThermal] = Sample.absent()
+        if self._with_models:
+            learnt_at = world.scenario.start + timedelta(seconds=self._thermal_seconds)
+            slowdown = Sample.fresh(float(self._seconds_to_slowdown[members].min()), learnt_at)
+            thermal = Sample.fresh(self._thermal(index, members), learnt_at)
         return PoolState(
             name=name,
             region=region,
@@ -166,8 +196,8 @@ class Observer:
             margin=Sample.fresh(margin, as_of),
             power_watts=Sample.fresh(float(readings.power_watts[members].mean()), as_of),
             throttled_ratio=Sample.fresh(float(readings.slowed[members].mean()), as_of),
-            seconds_to_slowdown=Sample.fresh(float(forecast.seconds_to_slowdown[0, members].min()), as_of),
-            thermal=Sample.fresh(self._thermal(members), as_of),
+            seconds_to_slowdown=slowdown,
+            thermal=thermal,
         )
 
     def _nodes(self, index: int) -> NodeCounts:
@@ -196,23 +226,45 @@ class Observer:
             )
         return tuple(arrivals)
 
-    def _thermal(self, members: NDArray[np.int64]) -> PoolThermal:
+    def _median_fits(self) -> FloatArray:
+        """Return the median offset and total gain of each pool's GPUs, ``(2, num_pools)``; NaN where none answers."""
+        fleet = self._world.fleet
+        offsets, resistance = self.thermal.offset_celsius, self.thermal.thermal_resistance_celsius_per_watt
+        medians = np.full((2, len(self._world.cloud.pools)), np.nan)
+        for index in range(medians.shape[1]):
+            members = (fleet.pool_of_gpu == index) & fleet.powered
+            if members.any():
+                medians[:, index] = np.median(offsets[members]), np.median(resistance[members])
+        return medians
+
+    def _trend(self, pool: int, power_watts: float) -> float:
+        """Return the drift of a pool's plateau at its present power, in degrees a second.
+
+        A room that warms up while power rises is taken for a larger gain by the fit, with a smaller offset; only both
+        together show the drift. 0 until half a window of fits is there.
+        """
+        maxlen = self._fits.maxlen or 0
+        if len(self._fits) < max(2, maxlen // 2):
+            return 0.0
+        span_seconds = (len(self._fits) - 1) * self._steps_per_thermal * self._world.scenario.step_seconds
+        change = self._fits[-1][:, pool] - self._fits[0][:, pool]
+        drift = float(change[0] + change[1] * power_watts) / span_seconds
+        return drift if np.isfinite(drift) else 0.0
+
+    def _thermal(self, pool: int, members: NDArray[np.int64]) -> PoolThermal:
         """Return the response of the GPU that stands at the unfavourable quantile of the pool."""
         gpu = self._world.scenario.gpu
         gains = self.thermal.gains[members]
         plateau = self.thermal.offset_celsius[members] + gains.sum(axis=1) * gpu.busy_watts
         order = np.argsort(plateau, kind="stable")
+        power_watts = float(np.nanmean(self._pipeline[0].power_watts[members]))
         chosen = int(members[order[int(np.ceil(UNFAVOURABLE_LEVEL * (members.size - 1)))]])
-        history = np.array([offsets[members] for offsets in self._offsets])
-        medians = np.nanmedian(history, axis=1) if history.size else np.zeros(0)
-        span_seconds = (medians.size - 1) * self._world.scenario.step_seconds
-        trend = float(medians[-1] - medians[0]) / span_seconds if span_seconds > 0.0 else 0.0
         return PoolThermal(
             time_constants_seconds=tuple(float(tau) for tau in self.thermal.time_constants_seconds),
             gains_celsius_per_watt=tuple(float(gain) for gain in self.thermal.gains[chosen]),
             filtered_power_watts=tuple(float(watts) for watts in self.thermal.filtered_power_watts[chosen]),
             offset_celsius=float(self.thermal.offset_celsius[chosen]),
-            offset_trend_celsius_per_second=trend,
+            offset_trend_celsius_per_second=self._trend(pool, power_watts),
             limit_celsius=gpu.slowdown_celsius,
             idle_power_watts=gpu.idle_watts,
             busy_power_watts=gpu.busy_watts,

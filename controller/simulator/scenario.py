@@ -57,6 +57,13 @@ class WavePoint(Entry, frozen=True, kw_only=True):
     signups_per_hour: Annotated[float, Meta(gt=0, description="Whole world, before scaling.")]
 
 
+class LoadPoint(Entry, frozen=True, kw_only=True):
+    """A corner of a recorded load curve; between corners it is interpolated."""
+
+    at_seconds: Annotated[float, Meta(ge=0, description="Seconds from the start.")]
+    ratio: Annotated[float, Meta(ge=0, description="Load over the baseline.")]
+
+
 class Users(Entry, frozen=True, kw_only=True):
     """Who comes, and what they ask for."""
 
@@ -65,6 +72,9 @@ class Users(Entry, frozen=True, kw_only=True):
     baseline_requests_per_second: Annotated[
         float, Meta(ge=0, description="Requests of users from before the run, daily mean, after scaling.")
     ]
+    baseline_ratio: Annotated[
+        tuple[LoadPoint, ...], Meta(description="Load over the baseline as recorded; replaces the daily curve.")
+    ] = ()
     day_amplitude_ratio: Annotated[Ratio, Meta(description="Half of the daily swing over its mean.")]
     requests_per_user_hour: Annotated[
         tuple[NonNegative, ...],
@@ -158,7 +168,7 @@ class BoundsOnActions(Entry, frozen=True, kw_only=True):
     max_cost_per_hour: Annotated[Positive, Meta(description="Cost of all nodes.")] = 1e9
     max_regions_disabled: Annotated[Count, Meta(description="Regions on rung 6 at once.")] = 1
     max_shaped_demand_ratio: Annotated[Ratio, Meta(description="Share of offered demand limited at once.")] = 0.9
-    flap_budget_per_hour: Annotated[Count, Meta(description="Restores and scale-ins a region and hour.")] = 12
+    flap_budget_per_hour: Annotated[Count, Meta(description="Restores and scale-ins a region and hour.")] = 6
 
 
 class Scenario(Entry, frozen=True, kw_only=True):
@@ -171,6 +181,9 @@ class Scenario(Entry, frozen=True, kw_only=True):
     currency: Annotated[str, Meta(description="Unit of harm and cost.")] = "USD"
     start: Annotated[datetime, Meta(tz=True, description="Virtual time of the start, with zone.")]
     duration_seconds: Annotated[Positive, Meta(description="Length of the run.")]
+    lead_in_seconds: Annotated[
+        NonNegative, Meta(description="Time before the start that is simulated, not recorded: models learn the fleet.")
+    ] = 3600.0
     step_seconds: Annotated[Positive, Meta(description="Step of the simulation.")] = 10.0
     plan_period_seconds: Annotated[Positive, Meta(description="Period of the planner.")] = 10.0
     forecast_period_seconds: Annotated[Positive, Meta(description="Period and step of the demand forecasts.")] = 60.0

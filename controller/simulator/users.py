@@ -79,7 +79,7 @@ class UserPopulation:
         before = signup_rate_per_hour(scenario.users.wave, 0.0) * scenario.users.scale * BIN_SECONDS / 3600.0
         # Newest bin first; older bins fall off the end, so memory stays bounded by the oldest age class.
         self._cohorts = np.outer(self._region_shares, np.full(self._kernel.shape[0], before))
-        self._bin_ends_seconds = BIN_SECONDS
+        self._bin_seconds = 0.0
         self._current_bin = np.zeros_like(self._region_shares)
         self._waiting_to_retry = np.zeros((self._region_shares.size, self._tier_shares.size))
 
@@ -88,9 +88,8 @@ class UserPopulation:
         users = self._scenario.users
         rate = signup_rate_per_hour(users.wave, seconds) * users.scale / 3600.0
         signups = self._generator.poisson(rate * step_seconds * self._region_shares).astype(np.float64)
-        self._age_cohorts(seconds + step_seconds, signups)
-        phase = 2.0 * np.pi * (hour_utc - self._peaks_hours) / 24.0
-        baseline = users.baseline_requests_per_second * (1.0 + users.day_amplitude_ratio * np.cos(phase))
+        self._age_cohorts(step_seconds, signups)
+        baseline = users.baseline_requests_per_second * self._baseline_ratio(seconds, hour_utc)
         expected = np.outer(self._region_shares * baseline, self._tier_shares)
         expected += np.outer(self._cohorts @ self._kernel, self._new_user_shares)
         first_attempts = self._generator.poisson(expected * step_seconds).astype(np.float64)
@@ -102,15 +101,27 @@ class UserPopulation:
         """Tell the users which requests were refused, shape ``(num_regions, num_tiers)``; some will come back."""
         self._waiting_to_retry += self._scenario.users.retry_ratio * refused
 
-    def _age_cohorts(self, end_seconds: float, signups: FloatArray) -> None:
-        """Add the new users and make everybody older when a bin is full."""
+    def _baseline_ratio(self, seconds: float, hour_utc: float) -> FloatArray:
+        """Return the load of older users over its mean: recorded where it was, else along the day."""
+        users = self._scenario.users
+        if users.baseline_ratio:
+            times = [point.at_seconds for point in users.baseline_ratio]
+            ratios = [point.ratio for point in users.baseline_ratio]
+            return np.full(self._peaks_hours.size, float(np.interp(seconds, times, ratios)))
+        phase = 2.0 * np.pi * (hour_utc - self._peaks_hours) / 24.0
+        ratio: FloatArray = 1.0 + users.day_amplitude_ratio * np.cos(phase)
+        return ratio
+
+    def _age_cohorts(self, step_seconds: float, signups: FloatArray) -> None:
+        """Add the new users, and make everybody a bin older when a bin is full."""
         self._current_bin += signups
-        # The kernel's first bin serves the users of the bin that is still filling, too.
-        while end_seconds >= self._bin_ends_seconds - 1e-9:
-            self._cohorts = np.roll(self._cohorts, 1, axis=1)
-            self._cohorts[:, 0] = self._current_bin
-            self._current_bin = np.zeros_like(self._current_bin)
-            self._bin_ends_seconds += BIN_SECONDS
+        self._bin_seconds += step_seconds
+        if self._bin_seconds < BIN_SECONDS - 1e-9:
+            return
+        self._cohorts = np.roll(self._cohorts, 1, axis=1)
+        self._cohorts[:, 0] = self._current_bin
+        self._current_bin = np.zeros_like(self._current_bin)
+        self._bin_seconds = 0.0
 
 
 def _requests_per_second_by_age(scenario: Scenario) -> FloatArray:

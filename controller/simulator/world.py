@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from controller.simulator.checker import check_world
 from controller.simulator.cloud import Cloud
-from controller.simulator.fleet import Fleet
 from controller.simulator.flags import FlagStore, TierLimits
+from controller.simulator.fleet import Fleet
 from controller.simulator.scenario import Scenario
 from controller.simulator.service import Service
 from controller.simulator.users import UserPopulation, quota_served_ratio
@@ -64,13 +64,13 @@ class World:
 
     Attributes:
         scenario: The scenario.
-        seconds: Virtual time from the start.
+        seconds: Virtual time from the start; negative in the lead-in.
     """
 
     def __init__(self, scenario: Scenario, *, seed: int) -> None:
         """Build the fleet, settle it at its first load, and start the clock."""
         self.scenario = scenario
-        self.seconds = 0.0
+        self.seconds = -scenario.lead_in_seconds
         users, fleet, cloud = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
         self.users = UserPopulation(scenario, users)
         self.fleet = Fleet(scenario, fleet)
@@ -138,7 +138,7 @@ class World:
         speed = np.bincount(
             self.fleet.region_of_gpu, weights=self.fleet.speed_ratio(), minlength=len(self.scenario.regions)
         )
-        capacity: FloatArray = speed * per_gpu
+        capacity: FloatArray = np.asarray(speed * per_gpu, dtype=np.float64)
         return capacity
 
     def apply_nodes(self, pool: str, num_nodes: int) -> None:
@@ -193,7 +193,8 @@ class World:
     def _first_load(self) -> FloatArray:
         """Return each region's load before the run, from the expected requests, shape ``(num_regions,)``."""
         scenario = self.scenario
-        expected = scenario.users.baseline_requests_per_second * np.array([r.share for r in scenario.regions])
+        shares: FloatArray = np.array([region.share for region in scenario.regions], dtype=np.float64)
+        expected = scenario.users.baseline_requests_per_second * shares
         capacity = np.maximum(self.capacity_per_second(), 1e-9)
         ratio: FloatArray = np.clip(expected / capacity, 0.0, 1.0).astype(np.float64)
         return ratio

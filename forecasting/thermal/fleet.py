@@ -17,12 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecasting.errors import InputError
-from forecasting.thermal import linear
+from forecasting.thermal.bank import PowerBank, saturate, unsaturate
+from forecasting.thermal.gains import GainEstimator
+from forecasting.thermal.health import SampleCheck, SampleState
+from forecasting.thermal.intervals import IntervalCalibration, Snapshot
 from forecasting.thermal.projection import FleetThermalForecast, Projection, forecast_fleet
 from forecasting.thermal.settings import ThermalSettings
 from forecasting.types import FloatArray, ThermalConfidence
 
 BoolArray = NDArray[np.bool_]
+
+CONFIDENCE: NDArray[np.object_] = np.empty(3, dtype=object)
+"""Confidence by rank. Filled one by one: numpy turns members of a string enumeration into plain strings otherwise."""
+
+for _rank, _confidence in enumerate((ThermalConfidence.NONE, ThermalConfidence.FLEET_PRIOR, ThermalConfidence.FITTED)):
+    CONFIDENCE[_rank] = _confidence
 
 
 class FleetThermalModel:
@@ -49,80 +58,146 @@ class FleetThermalModel:
         """Start every GPU at the class prior."""
         if len(set(gpus)) != len(gpus):
             raise InputError("FleetThermalModel.gpus: names must be unique; use UUIDs")
+        num_gpus = len(gpus)
         self.settings = settings
         self.gpus = gpus
-        self.limit_celsius = _vector(limit_celsius, len(gpus), "limit_celsius").copy()
-        limit = _vector(power_limit_watts, len(gpus), "power_limit_watts")
+        self.limit_celsius = _vector(limit_celsius, num_gpus, "limit_celsius").copy()
+        limit = _vector(power_limit_watts, num_gpus, "power_limit_watts")
         known = np.isfinite(limit) & (limit > 0.0)
         self.power_limit_watts = np.where(known, limit, settings.unknown_power_limit_watts)
-        self._time_constants = np.asarray(settings.time_constants_seconds)
-        phases = np.array([zlib.crc32(name.encode()) for name in gpus], dtype=np.float64)
-        self._refit_phase = phases / 2.0**32
-        num_gains, num_gpus = self._time_constants.size, len(gpus)
+        self._power_cap_ratio = np.where(known, 1.0, np.inf)
+        self._refit_phase = np.array([zlib.crc32(name.encode()) / 2.0**32 for name in gpus])
+        self._bank = PowerBank(num_gpus=num_gpus, settings=settings)
+        self._gains = GainEstimator(num_gpus=num_gpus, settings=settings)
+        self._check = SampleCheck(power_limit_watts=self.power_limit_watts, limit_known=known, settings=settings)
+        self._calibration = IntervalCalibration(num_gpus=num_gpus, settings=settings)
         self._now_seconds = np.nan
-        self._filtered = np.zeros((num_gains, num_gpus))
         self._last_power = np.zeros(num_gpus)
-        self._started = np.zeros(num_gpus, dtype=np.bool_)
+        self._started: BoolArray = np.zeros(num_gpus, dtype=np.bool_)
+        self._has_history: BoolArray = np.zeros(num_gpus, dtype=np.bool_)
         self._last_seen_seconds = np.full(num_gpus, np.nan)
-        self._power_mean = np.zeros(num_gpus)
-        self._power_variance = np.zeros(num_gpus)
-        self._evidence_seconds = np.zeros(num_gpus)
         self._offset = np.zeros(num_gpus)
         self._offset_variance = np.full(num_gpus, settings.ambient_deviation_celsius)
-        shares = np.asarray(settings.prior_shares)
-        self._set_prior(np.repeat((settings.prior_rise_celsius * shares)[:, None], num_gpus, axis=1))
-
-    def _set_prior(self, gains: FloatArray) -> None:
-        """Start from prior mean ``gains`` (kelvin at the power limit, shape ``(num_gains, num_gpus)``)."""
-        settings = self.settings
-        num_gains, num_gpus = gains.shape
-        deviation = settings.prior_relative_deviation * gains + settings.prior_common_deviation * gains.sum(axis=0)
-        self._prior_precision = np.vstack(
-            [np.full(num_gpus, settings.ambient_deviation_celsius**-2.0), np.maximum(deviation, 1e-3) ** -2.0]
-        )
-        self._prior_mean = np.vstack([np.zeros(num_gpus), gains])
-        self._parameters = self._prior_mean.copy()
-        self._passive = self._parameters > 0.0
-        self._passive[0] = True
-        self._matrix = np.zeros((linear.packed_size(num_gains + 1), num_gpus))
-        self._right = np.zeros((num_gains + 1, num_gpus))
-        self._factor = linear.cholesky(self._posterior_matrix(slice(None)), num_gains + 1)
+        self._noise_variance = np.full(num_gpus, settings.reading_deviation_celsius**2)
 
     # -- views ---------------------------------------------------------------------------------------------------
 
     @property
     def time_constants_seconds(self) -> FloatArray:
         """Time constants of the bank, shape ``(num_tc,)``."""
-        return _read_only(self._time_constants)
+        return _read_only(self._bank.time_constants)
 
     @property
     def gains(self) -> FloatArray:
-        """Plateau rise per watt of each time constant, kelvin per watt, shape ``(num_gpus, num_tc)``."""
-        return _read_only((self._parameters[1:] / self.power_limit_watts).T)
+        """Gains of the linear form, kelvin per watt, shape ``(num_gpus, num_tc)``.
+
+        The linear form is ``T = offset_celsius + sum_k gains_k x_k`` with ``x`` starting at ``filtered_power_watts``
+        and relaxing to the power path. It is the chord of the model from its present state to the power limit: exact
+        now, exact for a plateau at the limit, and cautious about how much a fall in power cools.
+        """
+        ratio = self._filtered_ratio()
+        chord = 1.0 - self.settings.saturation * ratio
+        return _read_only((self._gains.parameters[1:] * chord / self.power_limit_watts).T)
 
     @property
     def filtered_power_watts(self) -> FloatArray:
         """Low-passed power, shape ``(num_gpus, num_tc)``."""
-        return _read_only((self._filtered * self.power_limit_watts).T)
+        return _read_only((self._filtered_ratio() * self.power_limit_watts).T)
 
     @property
     def offset_celsius(self) -> FloatArray:
-        """Temperature at zero power (ambient plus tracked offset), shape ``(num_gpus,)``."""
-        return _read_only(self._parameters[0] + self._offset)
+        """Intercept of the linear form of ``gains``, celsius, shape ``(num_gpus,)``; see ``ambient_celsius``."""
+        ratio = self._filtered_ratio()
+        curved = self._bank.filtered - (1.0 - self.settings.saturation * ratio) * ratio
+        return _read_only(self.ambient_celsius + np.sum(self._gains.parameters[1:] * curved, axis=0))
+
+    @property
+    def ambient_celsius(self) -> FloatArray:
+        """Temperature at zero power (ambient ``b`` plus tracked offset ``d``), shape ``(num_gpus,)``."""
+        return _read_only(self._gains.parameters[0] + self._offset)
 
     @property
     def thermal_resistance_celsius_per_watt(self) -> FloatArray:
-        """Plateau rise per watt: the sum of the gains, shape ``(num_gpus,)``."""
-        total: FloatArray = self._parameters[1:].sum(axis=0) / self.power_limit_watts
+        """Plateau rise at the power limit over that limit, shape ``(num_gpus,)``; does not move with the load."""
+        total: FloatArray = self._gains.parameters[1:].sum(axis=0) / self.power_limit_watts
         return _read_only(total)
+
+    @property
+    def resistance_deviation_ratio(self) -> FloatArray:
+        """Relative standard deviation of the thermal resistance, shape ``(num_gpus,)``."""
+        return _read_only(self._gains.relative_deviation)
 
     @property
     def confidence(self) -> NDArray[np.object_]:
         """Where the gains come from, shape ``(num_gpus,)`` of ``ThermalConfidence``."""
-        fitted = self._evidence_seconds >= self.settings.evidence_seconds * 2.0
-        return np.where(fitted, ThermalConfidence.FITTED, ThermalConfidence.NONE).astype(object)
+        fitted = self._gains.evidence_seconds >= self.settings.fitted_seconds
+        return CONFIDENCE[np.where(fitted, 2, self._has_history.astype(np.intp))]
+
+    @property
+    def guard_celsius(self) -> FloatArray:
+        """Degrees to keep below the limit: wider where nothing was ever learned, shape ``(num_gpus,)``."""
+        unknown = self.confidence == ThermalConfidence.NONE
+        return np.where(unknown, self.settings.unfitted_guard_celsius, self.settings.guard_celsius)
+
+    @property
+    def sample_state(self) -> NDArray[np.int8]:
+        """What became of the last sample, shape ``(num_gpus,)`` of ``SampleState`` values."""
+        return self._check.state
+
+    @property
+    def sensor_alert(self) -> BoolArray:
+        """True where impossible readings keep coming, shape ``(num_gpus,)``."""
+        return self._check.sensor_alert
+
+    @property
+    def started(self) -> BoolArray:
+        """True where at least one good sample was seen, shape ``(num_gpus,)``."""
+        return self._started.copy()
+
+    @property
+    def last_seen_seconds(self) -> FloatArray:
+        """Time of the last believed sample, shape ``(num_gpus,)``; NaN before the first."""
+        return _read_only(self._last_seen_seconds)
+
+    @property
+    def calibration(self) -> IntervalCalibration:
+        """Scores of past forecasts."""
+        return self._calibration
+
+    @property
+    def plateau_gains_celsius(self) -> FloatArray:
+        """Plateau rise at the power limit of each time constant, kelvin, shape ``(num_gpus, num_tc)``."""
+        return _read_only(self._gains.parameters[1:].T)
+
+    def _filtered_ratio(self) -> FloatArray:
+        """Return the filters as power ratios, shape ``(num_tc, num_gpus)``."""
+        return unsaturate(self._bank.filtered, self.settings.saturation)
 
     # -- learning ------------------------------------------------------------------------------------------------
+
+    def adopt_prior(self, *, chosen: BoolArray, plateau_gains_celsius: FloatArray) -> None:
+        """Start ``chosen`` GPUs from better gains than the class prior: own history, slot, fleet or model.
+
+        Args:
+            chosen: Shape ``(num_gpus,)``.
+            plateau_gains_celsius: Kelvin at the power limit, shape ``(num_gpus, num_tc)``, finite where chosen.
+
+        Raises:
+            InputError: If a chosen gain is negative or not finite.
+        """
+        indices = np.flatnonzero(chosen)
+        if indices.size == 0:
+            return
+        gains = np.asarray(plateau_gains_celsius, dtype=np.float64)[indices].T
+        if not np.all(np.isfinite(gains)) or np.any(gains < 0.0):
+            raise InputError("plateau_gains_celsius: a prior gain is negative or not finite; leave that GPU out")
+        before = self._modelled()
+        self._gains.set_prior(indices, gains)
+        fresh = np.zeros(len(self.gpus), dtype=np.bool_)
+        fresh[indices] = self._started[indices] & (self._gains.evidence_seconds[indices] == 0.0)
+        self._gains.set_ambient(fresh, before - self._offset - self._rise())
+        self._offset[indices] += (before - self._modelled())[indices]
+        self._has_history[indices] = True
 
     def observe(
         self,
@@ -136,104 +211,80 @@ class FleetThermalModel:
         """Take one sample of every GPU.
 
         Args:
-            now_seconds: Time of the sample; not later than the last one is ignored.
+            now_seconds: Time of the sample; one not later than the last is ignored.
             temperature_celsius: Shape ``(num_gpus,)``; NaN is missing.
             power_watts: Mean since the last sample, shape ``(num_gpus,)``; NaN is missing.
             utilization_ratio: Busy share 0..1, shape ``(num_gpus,)``; tells a frozen reading from an idle GPU.
             throttled: True where the hardware held power down for heat; gains are not learned from such samples.
+
+        Raises:
+            InputError: If a shape does not fit.
         """
         num_gpus = len(self.gpus)
         temperature = _vector(temperature_celsius, num_gpus, "temperature_celsius")
-        power = _vector(power_watts, num_gpus, "power_watts") / self.power_limit_watts
-        settings = self.settings
-        with np.errstate(invalid="ignore"):
-            power_known = (power >= 0.0) & (power <= settings.maximum_power_ratio)
-            temperature_known = (temperature >= settings.minimum_temperature_celsius) & (
-                temperature <= settings.maximum_temperature_celsius
-            )
+        power = _vector(power_watts, num_gpus, "power_watts")
         elapsed = now_seconds - self._now_seconds
         if not np.isfinite(now_seconds) or elapsed <= 0.0:
             return
         self._now_seconds = now_seconds
-        power = np.where(power_known, power, self._last_power)
-        if np.isfinite(elapsed):
-            self._advance(elapsed, power)
-        usable = power_known & temperature_known
-        self._restart(usable, now_seconds, power, temperature)
-        self._last_power = power
+        self._check.judge(
+            elapsed_seconds=elapsed,
+            temperature=temperature,
+            power_watts=power,
+            utilization_ratio=utilization_ratio,
+            throttled=throttled,
+        )
+        good = self._check.state == SampleState.GOOD
+        usable = good | (self._check.state == SampleState.THROTTLED)
+        ratio = np.where(usable, power / self.power_limit_watts, self._last_power)
+        temperature = np.where(usable, temperature, 0.0)
+        first = not np.isfinite(elapsed)
+        if not first:
+            self._bank.advance(elapsed, ratio)
+        self._restart(usable, ratio, temperature)
+        self._last_power = ratio
         self._last_seen_seconds = np.where(usable, now_seconds, self._last_seen_seconds)
-        learning = usable if throttled is None else usable & ~np.asarray(throttled, dtype=np.bool_)
-        if np.isfinite(elapsed):
-            self._learn(elapsed, learning, temperature)
+        if not first:
+            self._learn(elapsed, good, temperature)
             self._track(elapsed, usable, temperature)
+        self._calibration.observe(
+            now_seconds=now_seconds,
+            filtered=self._bank.filtered,
+            temperature=temperature,
+            usable=usable,
+            snapshot=self._snapshot(),
+        )
 
-    def _advance(self, elapsed_seconds: float, power: FloatArray) -> None:
-        """Step the filters through ``elapsed_seconds`` at ``power`` (ratio of the limit), exactly."""
-        keep = np.exp(-elapsed_seconds / self._time_constants)[:, None]
-        self._filtered *= keep
-        self._filtered += (1.0 - keep) * power
-        share = -np.expm1(-elapsed_seconds / self.settings.excitation_seconds)
-        difference = power - self._power_mean
-        self._power_mean += share * difference
-        self._power_variance = (1.0 - share) * (self._power_variance + share * difference**2)
-
-    def _restart(self, usable: BoolArray, now_seconds: float, power: FloatArray, temperature: FloatArray) -> None:
+    def _restart(self, usable: BoolArray, ratio: FloatArray, temperature: FloatArray) -> None:
         """Put GPUs that are new, or back after a long gap, into steady state at their present power."""
         settings = self.settings
-        gap = now_seconds - self._last_seen_seconds
+        gap = self._now_seconds - self._last_seen_seconds
         fresh = usable & ~self._started
         back = usable & self._started & (gap > settings.gap_reset_seconds)
         chosen = fresh | back
         if not chosen.any():
             return
-        self._filtered[:, chosen] = power[chosen]
-        self._power_mean[chosen] = power[chosen]
-        self._power_variance[chosen] = 0.0
-        plateau = self._parameters[1:].sum(axis=0) * power
-        ambient = temperature - plateau
-        self._prior_mean[0, fresh] = ambient[fresh]
-        self._parameters[0, fresh] = ambient[fresh]
-        self._offset[chosen] = (ambient - self._parameters[0])[chosen]
+        self._bank.settle(chosen, ratio)
+        ambient = temperature - self._rise()
+        self._gains.set_ambient(fresh, ambient)
+        self._offset[chosen] = (ambient - self._gains.parameters[0])[chosen]
         self._offset_variance[back] = settings.restart_offset_deviation_celsius**2
         self._started |= fresh
 
     def _learn(self, elapsed_seconds: float, learning: BoolArray, temperature: FloatArray) -> None:
-        """Fade old evidence, add the sample's, and refit the GPUs whose turn it is."""
-        settings = self.settings
-        gate = np.minimum(1.0, self._power_variance / settings.excitation_ratio**2) * learning
-        fade = np.exp(-elapsed_seconds / settings.memory_seconds * gate)
-        weight = gate * min(1.0, elapsed_seconds / settings.evidence_seconds) / settings.evidence_deviation_celsius**2
-        sample = np.vstack([np.ones_like(temperature), self._filtered])
-        self._matrix *= fade
-        self._right *= fade
-        linear.add_outer_product(self._matrix, sample, weight)
-        self._right += sample * (weight * np.where(learning, temperature, 0.0))
-        self._evidence_seconds = self._evidence_seconds * fade + gate * elapsed_seconds
-        turn = self._now_seconds / settings.refit_seconds + self._refit_phase
-        due = np.floor(turn) > np.floor(turn - elapsed_seconds / settings.refit_seconds)
-        due &= gate > 0.0
-        if due.any():
-            self._refit(np.flatnonzero(due))
-
-    def _posterior_matrix(self, chosen: slice | NDArray[np.intp]) -> FloatArray:
-        """Return evidence plus prior precision of ``chosen`` GPUs, packed."""
-        matrix: FloatArray = np.array(self._matrix[:, chosen])
-        for row in range(self._prior_precision.shape[0]):
-            matrix[linear.packed_index(row, row)] += self._prior_precision[row, chosen]
-        return matrix
-
-    def _refit(self, chosen: NDArray[np.intp]) -> None:
-        """Solve for ambient and non-negative gains again; what they explain anew leaves the offset."""
-        matrix = self._posterior_matrix(chosen)
-        prior = self._prior_precision[:, chosen] * self._prior_mean[:, chosen]
-        parameters, passive = linear.solve_non_negative(
-            matrix, self._right[:, chosen] + prior, self._passive[:, chosen]
+        """Add the sample to the evidence and refit the GPUs whose turn it is."""
+        gate = self._bank.excitation * learning
+        self._gains.learn(
+            elapsed_seconds=elapsed_seconds, gate=gate, filtered=self._bank.filtered, temperature=temperature
         )
-        change = self._parameters[:, chosen] - parameters
-        self._offset[chosen] += change[0] + np.sum(change[1:] * self._filtered[:, chosen], axis=0)
-        self._parameters[:, chosen] = parameters
-        self._passive[:, chosen] = passive
-        self._factor[:, chosen] = linear.cholesky(matrix, parameters.shape[0])
+        turn = self._now_seconds / self.settings.refit_seconds + self._refit_phase
+        due = np.floor(turn) > np.floor(turn - elapsed_seconds / self.settings.refit_seconds)
+        indices = np.flatnonzero(due & (gate > 0.0))
+        if indices.size:
+            before = self._modelled()[indices]
+            self._gains.refit(indices)
+            # What the new gains explain leaves the offset, so that the modelled temperature does not jump.
+            self._offset[indices] += before - self._modelled()[indices]
 
     def _track(self, elapsed_seconds: float, usable: BoolArray, temperature: FloatArray) -> None:
         """Update the offset by a scalar Kalman filter with clipped innovations."""
@@ -242,19 +293,36 @@ class FleetThermalModel:
             self._offset_variance + settings.offset_drift_celsius**2 * elapsed_seconds,
             settings.restart_offset_deviation_celsius**2,
         )
-        noise = settings.reading_deviation_celsius**2
+        total = self._offset_variance + settings.reading_deviation_celsius**2
         innovation = np.where(usable, temperature - self._modelled(), 0.0)
-        total = self._offset_variance + noise
-        gain = np.where(usable, self._offset_variance / total, 0.0)
         bound = settings.outlier_deviations * np.sqrt(total)
-        self._offset += gain * np.clip(innovation, -bound, bound)
+        clipped = np.clip(innovation, -bound, bound)
+        gain = np.where(usable, self._offset_variance / total, 0.0)
+        self._offset += gain * clipped
         self._offset_variance *= 1.0 - gain
+        share = -np.expm1(-elapsed_seconds / settings.noise_seconds)
+        self._noise_variance += np.where(usable, share * (clipped**2 - self._noise_variance), 0.0)
+
+    def _rise(self) -> FloatArray:
+        """Return the modelled rise over ambient now, kelvin, shape ``(num_gpus,)``."""
+        rise: FloatArray = np.sum(self._gains.parameters[1:] * self._bank.filtered, axis=0)
+        return rise
 
     def _modelled(self) -> FloatArray:
         """Return the modelled temperature now, celsius, shape ``(num_gpus,)``."""
-        rise = np.sum(self._parameters[1:] * self._filtered, axis=0)
-        temperature: FloatArray = self._parameters[0] + self._offset + rise
+        temperature: FloatArray = self._gains.parameters[0] + self._offset + self._rise()
         return temperature
+
+    def _snapshot(self) -> Snapshot:
+        """Return what intervals are made of: parameters, offset and their uncertainty now."""
+        floor = self.settings.smallest_noise_celsius**2
+        return Snapshot(
+            parameters=self._gains.parameters,
+            offset=self._offset,
+            rise=self._rise(),
+            base_variance=self._offset_variance + np.maximum(self._noise_variance, floor),
+            relative_deviation=self._gains.relative_deviation,
+        )
 
     # -- forecasting ---------------------------------------------------------------------------------------------
 
@@ -270,11 +338,11 @@ class FleetThermalModel:
         Args:
             horizons_seconds: Ascending, > 0, shape ``(num_horizons,)``.
             power_watts: Constant power, shape ``(num_gpus,)``, or mean power of the interval that ends at each
-                horizon, shape ``(num_gpus, num_horizons)``; capped at the power limit.
+                horizon, shape ``(num_gpus, num_horizons)``; capped at the power limit. NaN: the last power.
             levels: Quantile levels, ascending, in (0, 1).
 
         Returns:
-            The forecast; GPUs that were never seen have NaN-free values from the prior.
+            The forecast; a GPU that was never seen gets the prior's.
 
         Raises:
             InputError: If horizons, powers or levels do not fit.
@@ -286,17 +354,26 @@ class FleetThermalModel:
         if path.shape != (len(self.gpus), horizons.size):
             raise InputError(f"power_watts: shape {path.shape}, expected ({len(self.gpus)}, {horizons.size})")
         ratio = path.T / self.power_limit_watts
-        ratio = np.clip(np.where(np.isfinite(ratio), ratio, self._last_power), 0.0, 1.0)
+        ratio = np.clip(np.where(np.isfinite(ratio), ratio, self._last_power), 0.0, self._power_cap_ratio)
+        age = np.where(self._started, self._now_seconds - self._last_seen_seconds, 0.0)
         projection = Projection(
             settings=self.settings,
-            filtered=self._filtered,
-            parameters=self._parameters,
-            factor=self._factor,
-            offset=self._offset,
-            offset_variance=self._offset_variance,
+            filtered=self._bank.filtered,
+            now=self._snapshot(),
+            stale_variance=np.minimum(
+                self.settings.stale_drift_celsius**2 * age, self.settings.restart_offset_deviation_celsius**2
+            ),
+            throttled=self._check.state == SampleState.THROTTLED,
             limit_celsius=self.limit_celsius,
+            calibration=self._calibration,
         )
-        return forecast_fleet(projection, gpus=self.gpus, horizons_seconds=horizons, power_ratio=ratio, levels=levels)
+        return forecast_fleet(
+            projection,
+            gpus=self.gpus,
+            horizons_seconds=horizons,
+            power_ratio=saturate(ratio, self.settings.saturation),
+            levels=levels,
+        )
 
 
 def _vector(values: FloatArray, num_gpus: int, name: str) -> FloatArray:
@@ -308,9 +385,10 @@ def _vector(values: FloatArray, num_gpus: int, name: str) -> FloatArray:
 
 
 def _horizons(values: FloatArray) -> FloatArray:
-    """Return horizons as float64, checked to be positive and ascending."""
+    """Return horizons as float64, checked to be finite, positive and ascending."""
     horizons = np.asarray(values, dtype=np.float64)
-    if horizons.ndim != 1 or horizons.size == 0 or not horizons[0] > 0.0 or not np.all(np.diff(horizons) > 0.0):
+    ascending = horizons.ndim == 1 and horizons.size > 0 and bool(np.all(np.diff(horizons) > 0.0))
+    if not ascending or not horizons[0] > 0.0 or not np.isfinite(horizons[-1]):
         raise InputError("horizons_seconds: must be positive and ascending, with at least one horizon")
     return horizons
 

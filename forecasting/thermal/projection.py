@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecasting.errors import InputError
-from forecasting.thermal import linear
+from forecasting.thermal.intervals import IntervalCalibration, Snapshot, model_deviation
 from forecasting.thermal.settings import ThermalSettings
 from forecasting.types import FloatArray
 
@@ -46,57 +46,84 @@ class FleetThermalForecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Projection:
-    """What a forecast needs of a model; powers as ratios of the limit, gains in kelvin at the limit.
+    """What a forecast needs of a model; powers as effective ratios of the limit, gains in kelvin at the limit.
 
     Attributes:
         settings: Constants.
         filtered: Shape ``(num_tc, num_gpus)``.
-        parameters: Ambient, then gains, shape ``(num_tc + 1, num_gpus)``.
-        factor: Packed Cholesky factor of the posterior precision.
-        offset: Tracked offset, celsius, shape ``(num_gpus,)``.
-        offset_variance: Its variance, shape ``(num_gpus,)``.
+        now: Parameters, offset and their uncertainty.
+        stale_variance: Added while nothing is read; widens quantiles but raises no alarm, shape ``(num_gpus,)``.
+        throttled: True where the hardware holds power down for heat already, shape ``(num_gpus,)``.
         limit_celsius: Shape ``(num_gpus,)``; NaN unknown.
+        calibration: Factors per horizon.
     """
 
     settings: ThermalSettings
     filtered: FloatArray
-    parameters: FloatArray
-    factor: FloatArray
-    offset: FloatArray
-    offset_variance: FloatArray
+    now: Snapshot
+    stale_variance: FloatArray
+    throttled: NDArray[np.bool_]
+    limit_celsius: FloatArray
+    calibration: IntervalCalibration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """The projection of a chunk of GPUs, sliced once.
+
+    Attributes:
+        settings: Constants.
+        filtered: Shape ``(num_tc, num_chunk)``.
+        now: Parameters, offset and uncertainty of the chunk.
+        stale_variance: Shape ``(num_chunk,)``.
+        limit_celsius: Infinite where unknown, shape ``(num_chunk,)``.
+    """
+
+    settings: ThermalSettings
+    filtered: FloatArray
+    now: Snapshot
+    stale_variance: FloatArray
     limit_celsius: FloatArray
 
-    def part(self, chosen: slice) -> Projection:
-        """Return the projection of some of the GPUs."""
-        return Projection(
-            settings=self.settings,
-            filtered=self.filtered[:, chosen],
-            parameters=self.parameters[:, chosen],
-            factor=self.factor[:, chosen],
-            offset=self.offset[chosen],
-            offset_variance=self.offset_variance[chosen],
-            limit_celsius=self.limit_celsius[chosen],
-        )
+    def rise(self, filtered: FloatArray) -> FloatArray:
+        """Return the modelled rise over ambient at filters ``filtered``, kelvin, shape ``(num_chunk,)``."""
+        rise: FloatArray = np.einsum("kn,kn->n", self.now.parameters[1:], filtered)
+        return rise
 
-    def mean(self, filtered: FloatArray, seconds: FloatArray | float) -> FloatArray:
-        """Return the expected temperature ``seconds`` ahead with the filters at ``filtered``, shape ``(num_gpus,)``."""
-        decay = np.exp(-np.asarray(seconds) / self.settings.offset_decay_seconds)
-        rise = np.sum(self.parameters[1:] * filtered, axis=0)
-        temperature: FloatArray = self.parameters[0] + rise + self.offset * decay
+    def mean(self, rise: FloatArray, seconds: float) -> FloatArray:
+        """Return the expected temperature ``seconds`` ahead, where the rise is ``rise``, shape ``(num_chunk,)``."""
+        decay = float(np.exp(-seconds / self.settings.offset_decay_seconds))
+        temperature: FloatArray = self.now.parameters[0] + rise + self.now.offset * decay
         return temperature
 
-    def deviation(self, filtered: FloatArray, seconds: float) -> FloatArray:
-        """Return the model's standard deviation there: gains, offset and reading, kelvin, shape ``(num_gpus,)``."""
-        settings = self.settings
-        change = np.vstack([np.zeros_like(self.offset), filtered - self.filtered])
-        whitened = linear.solve_lower(self.factor, change)
-        variance = (
-            np.sum(whitened**2, axis=0)
-            + self.offset_variance
-            + settings.offset_drift_celsius**2 * seconds
-            + settings.reading_deviation_celsius**2
+    def deviation(self, rise: FloatArray, factor: FloatArray) -> FloatArray:
+        """Return the calibrated standard deviation there, kelvin, shape ``(num_chunk,)``."""
+        deviation: FloatArray = factor * model_deviation(
+            self.settings,
+            base_variance=self.now.base_variance,
+            relative_deviation=self.now.relative_deviation,
+            change=rise - self.now.rise,
         )
-        return np.asarray(settings.start_interval_factor * np.sqrt(variance), dtype=np.float64)
+        return deviation
+
+
+def _part_of(projection: Projection, chosen: slice) -> _Part:
+    """Return the chunk ``chosen`` of a projection."""
+    now = projection.now
+    limit = projection.limit_celsius[chosen]
+    return _Part(
+        settings=projection.settings,
+        filtered=projection.filtered[:, chosen],
+        now=Snapshot(
+            parameters=now.parameters[:, chosen],
+            offset=now.offset[chosen],
+            rise=now.rise[chosen],
+            base_variance=now.base_variance[chosen],
+            relative_deviation=now.relative_deviation[chosen],
+        ),
+        stale_variance=projection.stale_variance[chosen],
+        limit_celsius=np.where(np.isfinite(limit), limit, np.inf),
+    )
 
 
 def forecast_fleet(
@@ -129,11 +156,13 @@ def forecast_fleet(
     seconds = np.full((len(levels), num_gpus), np.inf)
     for start in range(0, num_gpus, CHUNK_GPUS):
         chosen = slice(start, min(start + CHUNK_GPUS, num_gpus))
+        factors = [projection.calibration.factor(float(horizon), chosen) for horizon in (0.0, *horizons_seconds)]
         part_temperature, part_seconds = _forecast_part(
-            projection.part(chosen), horizons_seconds, power_ratio[:, chosen], levels
+            _part_of(projection, chosen), horizons_seconds, power_ratio[:, chosen], levels, factors
         )
         temperature[:, chosen] = part_temperature
         seconds[:, chosen] = part_seconds
+    seconds[:, projection.throttled] = 0.0
     return FleetThermalForecast(
         gpus=gpus,
         horizons_seconds=horizons_seconds,
@@ -144,31 +173,34 @@ def forecast_fleet(
 
 
 def _forecast_part(
-    part: Projection, horizons_seconds: FloatArray, power_ratio: FloatArray, levels: tuple[float, ...]
+    part: _Part,
+    horizons_seconds: FloatArray,
+    power_ratio: FloatArray,
+    levels: tuple[float, ...],
+    factors: list[FloatArray],
 ) -> tuple[FloatArray, FloatArray]:
-    """Return quantiles ``(num_levels, num_gpus, num_horizons)`` and crossing times ``(num_levels, num_gpus)``."""
+    """Return quantiles ``(num_levels, num_chunk, num_horizons)`` and crossing times ``(num_levels, num_chunk)``."""
     scores = np.array([NormalDist().inv_cdf(level) for level in levels])[:, None]
     time_constants = np.asarray(part.settings.time_constants_seconds)[:, None]
-    num_gpus = part.offset.size
-    temperature = np.empty((len(levels), num_gpus, horizons_seconds.size))
-    crossing = np.full((len(levels), num_gpus), np.inf)
-    guarded = np.where(np.isfinite(part.limit_celsius), part.limit_celsius, np.inf)
+    offset, limit = part.now.offset, part.limit_celsius
+    temperature = np.empty((len(levels), offset.size, horizons_seconds.size))
+    crossing = np.full((len(levels), offset.size), np.inf)
+    base = part.now.parameters[0] + np.maximum(offset, 0.0)
+    widest = float(np.max(np.abs(scores)))
     filtered, before_seconds = part.filtered, 0.0
-    before = part.deviation(filtered, 0.0)
+    before = part.deviation(part.now.rise, factors[0])
     for index, horizon in enumerate(horizons_seconds):
         power, end = power_ratio[index], float(horizon)
         keep = np.exp(-(end - before_seconds) / time_constants)
         after_filtered = filtered * keep + (1.0 - keep) * power
-        after = part.deviation(after_filtered, end)
-        temperature[:, :, index] = part.mean(after_filtered, end) + scores * after
+        rise = part.rise(after_filtered)
+        after = part.deviation(rise, factors[index + 1])
+        wide = np.sqrt(after**2 + part.stale_variance)
+        temperature[:, :, index] = part.mean(rise, end) + scores * wide
         # Each filter moves monotonically, so this bounds the whole interval and most GPUs need no closer look.
-        highest = (
-            part.parameters[0]
-            + np.maximum(part.offset, 0.0)
-            + np.sum(part.parameters[1:] * np.maximum(filtered, after_filtered), axis=0)
-            + np.max(np.abs(scores)) * np.maximum(before, after)
-        )
-        close = np.flatnonzero((highest >= guarded) & np.isinf(crossing).any(axis=0))
+        highest = base + part.rise(np.maximum(filtered, after_filtered))
+        highest += widest * np.maximum(before, after)
+        close = np.flatnonzero((highest >= limit) & np.isinf(crossing).any(axis=0))
         if close.size:
             interval = _Interval(
                 start_seconds=before_seconds,
@@ -177,9 +209,7 @@ def _forecast_part(
                 power=power[close],
                 deviations=(before[close], after[close]),
             )
-            crossing[:, close] = _first_crossing(
-                part, close, interval, scores=scores, limit=guarded[close], crossing=crossing[:, close]
-            )
+            crossing[:, close] = _first_crossing(part, close, interval, scores=scores, crossing=crossing[:, close])
         filtered, before_seconds, before = after_filtered, end, after
     return temperature, crossing
 
@@ -204,12 +234,11 @@ class _Interval:
 
 
 def _first_crossing(
-    part: Projection,
+    part: _Part,
     close: NDArray[np.intp],
     interval: _Interval,
     *,
     scores: FloatArray,
-    limit: FloatArray,
     crossing: FloatArray,
 ) -> FloatArray:
     """Return ``crossing`` with crossings inside ``interval`` filled in, shape ``(num_levels, num_close)``.
@@ -218,7 +247,8 @@ def _first_crossing(
     """
     time_constants = np.asarray(part.settings.time_constants_seconds)[:, None]
     length = interval.end_seconds - interval.start_seconds
-    gains, base, offset = part.parameters[1:, close], part.parameters[0, close], part.offset[close]
+    gains, base = part.now.parameters[1:, close], part.now.parameters[0, close]
+    offset, limit = part.now.offset[close], part.limit_celsius[close]
     first = 0 if interval.start_seconds == 0.0 else 1
     for step in range(first, STEPS_PER_INTERVAL + 1):
         share = (step / STEPS_PER_INTERVAL) ** 2
@@ -226,7 +256,7 @@ def _first_crossing(
         inside = interval.filtered * keep + (1.0 - keep) * interval.power
         moment = interval.start_seconds + share * length
         decay = np.exp(-moment / part.settings.offset_decay_seconds)
-        mean = base + np.sum(gains * inside, axis=0) + offset * decay
+        mean = base + np.einsum("kn,kn->n", gains, inside) + offset * decay
         spread = interval.deviations[0] * (1.0 - share) + interval.deviations[1] * share
         reached = mean - scores * spread >= limit
         crossing = np.where(reached & np.isinf(crossing), moment, crossing)

@@ -1,0 +1,82 @@
+"""The root of ``meltguard``: mounts every command of the contract and turns expected failures into one line.
+
+Modules that are imported here hold signatures only; what is heavy is imported inside the commands, so that
+``meltguard --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from controller.cli import demo, replay
+from controller.cli.mounting import mount
+from controller.cli.not_built import not_built
+from exporters import cli as exporters_cli
+from forecasting import cli as forecasting_cli
+from forecasting.thermal import cli as thermal_cli
+
+EXIT_INTERRUPTED = 130
+
+NOT_BUILT: dict[str, str] = {
+    "backtest": "Backtest our model and named baselines on a file.",
+    "plan": "Make one dry-run decision from files or a live cluster.",
+    "explain": "Say why a decision was made, from the audit log.",
+    "operator": "Run the in-cluster operator.",
+    "serve": "Run the inference pod.",
+    "load": "Offer an inference server open-loop load.",
+    "pause": "Pause one direction of a pool or policy.",
+    "resume": "End a pause.",
+    "approve": "Approve rung 7 for a while.",
+    "limit": "Set a rung by hand for a duration.",
+    "lift": "Lift a limit by hand.",
+    "report": "Compare what advisory mode would have done with what happened.",
+    "init": "Write a starting policy from a live cluster.",
+    "doctor": "Check a live installation.",
+}
+"""Commands of the contract that this version does not have, and what they will do."""
+
+
+def build_app() -> typer.Typer:
+    """Return the command line with every command of the contract."""
+    app = typer.Typer(
+        name="meltguard",
+        help="Keep GPU inference fleets below their slowdown temperature while demand multiplies.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        epilog="Every option can also be set by MELTGUARD_<COMMAND>__<OPTION>, or in a YAML file given with --config.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    mount(app, demo.demo, name="demo", section="demo")
+    mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
+    mount(app, replay.replay, name="replay", section="replay")
+    mount(app, exporters_cli.exporter, name="exporter", section="exporter")
+    thermal = typer.Typer(help="Fit and forecast GPU temperatures.", no_args_is_help=True, rich_markup_mode=None)
+    mount(thermal, thermal_cli.fit, name="fit", section="thermal_fit")
+    mount(thermal, thermal_cli.forecast, name="forecast", section="thermal_forecast")
+    app.add_typer(thermal, name="thermal")
+    for name, does in NOT_BUILT.items():
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+        app.command(name, context_settings=settings)(not_built(name, does))
+    return app
+
+
+def main() -> None:
+    """Run the command line; the entry point of the distribution.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 changes needed, 130 interrupted. An error whose class has an
+    ``exit_code`` is expected: it becomes one line on stderr. Any other is a defect and keeps its traceback.
+    """
+    try:
+        build_app()()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        exit_code = getattr(type(error), "exit_code", None)
+        if not isinstance(exit_code, int):
+            raise
+        print(f"meltguard: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(exit_code)

@@ -1,0 +1,1 @@
+"""Which pod holds which GPU, and what that costs: the kubelet's PodResources, joined to readings."""

@@ -1,0 +1,129 @@
+"""Makes the pages that the server hands out: rendered once per collection, ages added at each request.
+
+Lives in the serving process and its event loop; ``exporters.service`` calls it. A page is never served past the moment
+at which one of its GPUs became stale: it is rendered anew first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from exporters import metric_names as names
+from exporters.api import gpus_document
+from exporters.dcgm import dcgm_samples
+from exporters.exposition import Page, Renderer, Sample
+from exporters.fleet import Fleet
+from exporters.own_cost import CpuAccount, cost_samples
+from exporters.pods.attribution import PodAttribution
+from exporters.samples import age_samples, fleet_samples, gpu_labels
+from exporters.settings import DcgmNames, ExporterSettings
+from exporters.thermals import ThermalEstimate, thermal_samples
+from exporters.window import ScrapeIntervals
+
+SLOWEST_SCRAPE_SECONDS = 60.0
+"""The slowest answer is kept for this long."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Publisher:
+    """Renders the fleet.
+
+    Attributes:
+        fleet: What is published.
+        settings: Names and node.
+        version: Version of meltguard.
+        pids: Gives the process ids by role.
+        starts: Gives the collectors started, by why.
+        num_abandoned: Gives the number of processes that the kernel holds on to.
+        pods: What is known of pods; None without a kubelet.
+        estimates: Thermal estimates by UUID; replaced as a whole.
+        scrapes: Who scrapes how often.
+    """
+
+    fleet: Fleet
+    settings: ExporterSettings
+    version: str
+    pids: Callable[[], Mapping[str, int]]
+    starts: Callable[[], Mapping[str, int]]
+    num_abandoned: Callable[[], int]
+    pods: PodAttribution | None = None
+    estimates: Mapping[str, ThermalEstimate] = field(default_factory=dict)
+    scrapes: ScrapeIntervals = field(default_factory=ScrapeIntervals)
+    num_scrapes: int = 0
+    _renderer: Renderer = field(default_factory=Renderer)
+    _account: CpuAccount = field(default_factory=CpuAccount)
+    _page: Page | None = None
+    _valid_until: float = 0.0
+    _slowest: tuple[float, float] = (0.0, 0.0)
+
+    def refresh(self) -> None:
+        """Forget the page; the next request or ``prepare`` renders it."""
+        self._page = None
+
+    def prepare(self) -> Page:
+        """Return the page, rendered anew if readings came or a GPU became stale."""
+        now = time.monotonic()
+        if self._page is None or now > self._valid_until:
+            stale_after = self.settings.stale_after_seconds
+            self.fleet.expire(now, stale_after)
+            self._page = Page(self._renderer.blocks(self._samples(now)))
+            self._valid_until = self.fleet.first_expiry(stale_after)
+        return self._page
+
+    def metrics(self, *, openmetrics: bool, gzip: bool, scraper: str) -> bytes:
+        """Return ``/metrics`` for ``scraper`` (its address)."""
+        began = time.monotonic()
+        page = self.prepare()
+        self.scrapes.note(scraper, began)
+        self.num_scrapes += 1
+        now = time.monotonic()
+        window = self.scrapes.window_seconds(now)
+        tail = self._renderer.blocks(age_samples(self.fleet, self.settings.node, now, window))
+        make = page.gzipped if gzip else page.plain
+        body = make(tail, openmetrics=openmetrics)
+        self._note_duration(time.monotonic() - began, now)
+        return body
+
+    def gpus_json(self) -> bytes:
+        """Return ``/api/v1/gpus``."""
+        now = time.monotonic()
+        self.fleet.expire(now, self.settings.stale_after_seconds)
+        return gpus_document(
+            self.fleet,
+            self.estimates,
+            node=self.settings.node,
+            period_seconds=self.settings.period_seconds,
+            now_monotonic=now,
+        )
+
+    def _note_duration(self, seconds: float, now: float) -> None:
+        if seconds >= self._slowest[0] or now - self._slowest[1] > SLOWEST_SCRAPE_SECONDS:
+            self._slowest = (seconds, now)
+
+    def _samples(self, now: float) -> Iterator[Sample]:
+        node = self.settings.node
+        yield from fleet_samples(self.fleet, node, now, self.scrapes.window_seconds(now))
+        labels = {uuid: gpu_labels(gpu, node) for uuid, gpu in self.fleet.gpus.items()}
+        yield from thermal_samples(self.fleet, self.estimates, labels)
+        if self.pods is not None:
+            yield from self.pods.samples(now)
+        yield from self._own_samples()
+        if self.settings.dcgm_names is DcgmNames.LEGACY:
+            yield from dcgm_samples(self.fleet, node, {} if self.pods is None else self.pods.dcgm_pods())
+
+    def _own_samples(self) -> Iterator[Sample]:
+        labels = (self.version, self.settings.source.partition(":")[0], self.settings.node)
+        yield Sample(family=names.EXPORTER_BUILD_INFO, labels=labels, value=1)
+        yield Sample(family=names.EXPORTER_COLLECTIONS, labels=(), value=self.fleet.num_readings)
+        for why, count in self.starts().items():
+            yield Sample(family=names.EXPORTER_COLLECTOR_STARTS, labels=(why,), value=count)
+        yield Sample(family=names.EXPORTER_COLLECTORS_ABANDONED, labels=(), value=self.num_abandoned())
+        for call, cost in self.fleet.call_costs.items():
+            yield Sample(family=names.EXPORTER_CALLS, labels=(call,), value=cost.num_calls)
+            yield Sample(family=names.EXPORTER_CALL_SECONDS, labels=(call,), value=round(cost.total_seconds, 6))
+            yield Sample(family=names.EXPORTER_CALL_MAX, labels=(call,), value=round(cost.max_seconds, 6))
+        yield from cost_samples(self.pids(), self._account)
+        yield Sample(family=names.EXPORTER_SCRAPES, labels=(), value=self.num_scrapes)
+        yield Sample(family=names.EXPORTER_SCRAPE_MAX, labels=(), value=round(self._slowest[0], 6))

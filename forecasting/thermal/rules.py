@@ -1,0 +1,91 @@
+"""The simple rule that holds its own: the highest temperature of 15 minutes against a fixed margin.
+
+For slow ramps (a cooling failure, a hot afternoon) it measured as well as the model or better, with no false alarm, so
+both are reported. Called by the exporter and the command line; pure, constant memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecasting.types import FloatArray
+
+NUM_BUCKETS = 15
+"""The window moves in steps of this share of its length."""
+
+
+class MaximumOverTime:
+    """Highest temperature of every GPU over a sliding window.
+
+    Args:
+        num_gpus: Number of GPUs.
+        window_seconds: Length of the window.
+    """
+
+    def __init__(self, *, num_gpus: int, window_seconds: float = 900.0) -> None:
+        """Start without readings."""
+        self._bucket_seconds = window_seconds / NUM_BUCKETS
+        self._buckets: FloatArray = np.full((NUM_BUCKETS + 1, num_gpus), -np.inf)
+        self._index = 0
+        self._bucket_number: int | None = None
+
+    def observe(self, *, now_seconds: float, temperature_celsius: FloatArray) -> None:
+        """Take one reading of every GPU.
+
+        Args:
+            now_seconds: Time of the reading; earlier ones than before are ignored.
+            temperature_celsius: Shape ``(num_gpus,)``; NaN is ignored.
+        """
+        if not np.isfinite(now_seconds):
+            return
+        number = int(now_seconds // self._bucket_seconds)
+        behind = 0 if self._bucket_number is None else number - self._bucket_number
+        if behind < 0:
+            return
+        for _ in range(min(behind, NUM_BUCKETS + 1)):
+            self._index = (self._index + 1) % (NUM_BUCKETS + 1)
+            self._buckets[self._index] = -np.inf
+        self._bucket_number = number
+        known = np.where(np.isfinite(temperature_celsius), temperature_celsius, -np.inf)
+        self._buckets[self._index] = np.maximum(self._buckets[self._index], known)
+
+    @property
+    def maximum_celsius(self) -> FloatArray:
+        """Highest reading of the window, shape ``(num_gpus,)``; NaN without one."""
+        highest = self._buckets.max(axis=0)
+        return np.where(np.isfinite(highest), highest, np.nan)
+
+    def breached(self, limit_celsius: FloatArray, *, margin_celsius: float = 5.0) -> NDArray[np.bool_]:
+        """Return where the window's maximum came close to the limit.
+
+        Args:
+            limit_celsius: Shape ``(num_gpus,)``; NaN: never breached.
+            margin_celsius: How close.
+
+        Returns:
+            Shape ``(num_gpus,)``.
+        """
+        with np.errstate(invalid="ignore"):
+            reached: NDArray[np.bool_] = self.maximum_celsius >= limit_celsius - margin_celsius
+        return reached
+
+
+class ConsecutiveAlarm:
+    """Holds an alarm back until several forecasts in a row agree; one noisy forecast pages nobody.
+
+    Args:
+        num_gpus: Number of GPUs.
+        needed: Forecasts in a row.
+    """
+
+    def __init__(self, *, num_gpus: int, needed: int = 3) -> None:
+        """Start quiet."""
+        self._needed = needed
+        self._count: NDArray[np.int32] = np.zeros(num_gpus, dtype=np.int32)
+
+    def observe(self, predicted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Take whether each forecast predicts a crossing and return who is flagged, shape ``(num_gpus,)``."""
+        self._count = np.where(predicted, np.minimum(self._count + 1, self._needed), 0).astype(np.int32)
+        flagged: NDArray[np.bool_] = self._count >= self._needed
+        return flagged
