@@ -73,12 +73,14 @@ def test_dcgm_legacy_units() -> None:
 
 def test_dcgm_defaults_are_complete() -> None:
     """Every family that dcgm-exporter 4.8.2 ships enabled is here, but for the vGPU licence."""
-    shipped = """SM_CLOCK MEM_CLOCK MEMORY_TEMP GPU_TEMP POWER_USAGE TOTAL_ENERGY_CONSUMPTION PCIE_REPLAY_COUNTER GPU_UTIL
-    MEM_COPY_UTIL ENC_UTIL DEC_UTIL XID_ERRORS FB_FREE FB_USED FB_RESERVED NVLINK_BANDWIDTH_TOTAL
-    UNCORRECTABLE_REMAPPED_ROWS CORRECTABLE_REMAPPED_ROWS ROW_REMAP_FAILURE""".split()
+    shipped = (
+        "SM_CLOCK MEM_CLOCK MEMORY_TEMP GPU_TEMP POWER_USAGE TOTAL_ENERGY_CONSUMPTION PCIE_REPLAY_COUNTER GPU_UTIL "
+        "MEM_COPY_UTIL ENC_UTIL DEC_UTIL XID_ERRORS FB_FREE FB_USED FB_RESERVED NVLINK_BANDWIDTH_TOTAL "
+        "UNCORRECTABLE_REMAPPED_ROWS CORRECTABLE_REMAPPED_ROWS ROW_REMAP_FAILURE"
+    )
     profiling = ["GR_ENGINE_ACTIVE", "PIPE_TENSOR_ACTIVE", "DRAM_ACTIVE", "PCIE_TX_BYTES", "PCIE_RX_BYTES"]
     names = {field.name for field in LEGACY}
-    assert {f"DCGM_FI_DEV_{name}" for name in shipped} <= names
+    assert {f"DCGM_FI_DEV_{name}" for name in shipped.split(" ")} <= names
     assert {f"DCGM_FI_PROF_{name}" for name in profiling} <= names
 
 
