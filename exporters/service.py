@@ -216,8 +216,7 @@ class Service:
             self._changed.clear()
             if self._pods is not None:
                 self._pods.settle()
-            self._publisher.refresh()
-            self._publisher.prepare()
+            await self._publisher.render()
             await asyncio.sleep(MIN_RENDER_SECONDS - COALESCE_SECONDS)
 
     async def _follow_heat(self) -> None:

@@ -1,6 +1,6 @@
 """A kubelet for tests: a real gRPC server on a unix socket that speaks PodResources v1 with real protobuf.
 
-The message types are built from descriptors written here (field numbers as in ``k8s.io/kubelet/pkg/apis/podresources``),
+The message types are built from descriptors written here (field numbers as in kubelet's podresources v1 API),
 so that encoding is protobuf's own and independent of the decoder under test.
 """
 
