@@ -167,7 +167,7 @@ def figure_svg(panel: ForecastPanel) -> str:
     body = "\n".join(canvas.elements)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img"'
-        f' aria-label="{html.escape(_title(forecast), quote=True)}" font-family="system-ui, sans-serif">\n{body}\n</svg>'
+        f' aria-label="{html.escape(_title(forecast), quote=True)}" font-family="system-ui, sans-serif">\n{body}</svg>'
     )
 
 

@@ -102,6 +102,85 @@ def forecast(
         _write_plot(plot, panels)
 
 
+def backtest(
+    signups: Annotated[str | None, typer.Option("--signups", help="Sign-ups: FILE[:COLUMN], CSV or Parquet.")] = None,
+    requests: Annotated[
+        str | None, typer.Option("--requests", help="Requests: FILE[:COLUMN]; the target where given.")
+    ] = None,
+    horizon: Annotated[str, typer.Option("--horizon", help="How far ahead is judged, for example 30m.")] = "60m",
+    step: Annotated[str | None, typer.Option("--step", help="Interval to sum the counts to.")] = None,
+    warm_up: Annotated[
+        str | None, typer.Option("--warm-up", help="What to leave out of the judgement; default: the first fifth.")
+    ] = None,
+    max_origins: Annotated[int, typer.Option("--max-origins", min=20, help="Origins to judge, evenly spread.")] = 2000,
+    baselines: Annotated[
+        str, typer.Option("--baselines", help="Names, 'light' (numpy only) or 'all', comma separated.")
+    ] = "light",
+    season: Annotated[str, typer.Option("--season", help="Lengths of the seasons, comma separated.")] = "24h,168h",
+    counter: Annotated[bool, typer.Option("--counter", help="The columns are cumulative; difference them.")] = False,
+    time_column: Annotated[
+        str, typer.Option("--time-column", help="NAME[:end]: the time column, and whether it marks interval ends.")
+    ] = "timestamp",
+    plot: Annotated[str | None, typer.Option("--plot", help="Write a page: FILE.html.")] = None,
+    output: Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")] = OutputFormat.TEXT,
+) -> None:
+    """Backtest our forecast and named baselines on a file, causally, origin by origin."""
+    import time
+
+    from forecasting.backtest.report import backtest_json, backtest_page, backtest_text
+    from forecasting.backtest.rolling import BacktestPlan, run_backtest
+    from forecasting.demand import ForecastSettings, aligned_signups
+    from forecasting.durations import parse_duration
+    from forecasting.errors import InputError
+    from forecasting.io import write_bytes
+    from forecasting.types import DemandTarget
+
+    if plot is not None and not plot.endswith(".html"):
+        raise InputError(f"--plot: '{plot}' must end in .html")
+    seasons = tuple(parse_duration(part, name="--season") for part in season.split(","))
+    horizon_seconds = parse_duration(horizon, name="--horizon")
+    names = _baseline_names(baselines)
+    pages: list[str] = []
+    source = _Input(signups=signups, requests=requests, time_column=time_column, counter=counter, step=step)
+    for signup_series, request_series in _read_pairs(source):
+        main = request_series if request_series is not None else signup_series
+        assert main is not None
+        warm_seconds = parse_duration(warm_up, name="--warm-up") if warm_up is not None else None
+        first = main.num_points // 5 if warm_seconds is None else round(warm_seconds / main.step_seconds)
+        horizon_steps = max(1, round(horizon_seconds / main.step_seconds))
+        plan = BacktestPlan(
+            horizon_steps=horizon_steps,
+            first_origin=first,
+            stride=max(1, -(-(main.num_points - first - horizon_steps) // max_origins)),
+            baselines=names,
+            settings=ForecastSettings(season_seconds=seasons),
+        )
+        result = run_backtest(
+            signups=aligned_signups(signup_series, main) if request_series is not None else None,
+            main=main,
+            target=DemandTarget.REQUESTS if request_series is not None else DemandTarget.SIGNUPS,
+            plan=plan,
+            cpu_clock=time.process_time,
+        )
+        typer.echo((backtest_json if output is OutputFormat.JSON else backtest_text)(result, main))
+        pages.append(backtest_page(result, main))
+    if plot is not None:
+        write_bytes(plot, "\n".join(pages).encode())
+        _say(f"wrote {plot}")
+
+
+def _baseline_names(text: str) -> tuple[str, ...]:
+    from forecasting.backtest.baselines import ALL_BASELINES, LIGHT_BASELINES
+    from forecasting.errors import InputError
+
+    groups = {"light": LIGHT_BASELINES, "all": ALL_BASELINES}
+    names = [name for part in text.split(",") for name in groups.get(part.strip(), (part.strip(),))]
+    for name in names:
+        if name not in ALL_BASELINES:
+            raise InputError(f"--baselines: unknown '{name}'; known are light, all, {', '.join(ALL_BASELINES)}")
+    return tuple(dict.fromkeys(names))
+
+
 def _check_plot(plot: str | None) -> None:
     from forecasting.errors import InputError
 

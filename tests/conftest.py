@@ -5,6 +5,7 @@ one block. In CI (`CI=true`) only tests that need a GPU or recorded data may be 
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,11 +30,19 @@ _left_out: list[tuple[str, str]] = []
 _forbidden: list[tuple[str, str]] = []
 
 
-def pytest_report_header() -> list[str]:
-    """Say under which rules this run stands."""
-    return [
-        f"meltguard: hypothesis profile {PROFILE}, {'no skips but GPU and recorded data' if IN_CI else 'not in CI'}"
-    ]
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of random examples here, before hypothesis starts, so that the run can name it."""
+    if config.option.hypothesis_seed is None and not hypothesis.settings().derandomize:
+        config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say under which rules this run stands, and how to draw the same examples again."""
+    seed = config.option.hypothesis_seed
+    examples = f"--hypothesis-seed={seed}" if seed is not None else "the same examples in each run"
+    skips = "no skips but for a GPU or recorded data" if IN_CI else "not in CI"
+    return [f"meltguard: HYPOTHESIS_PROFILE={PROFILE}, {examples}; {skips}"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -58,10 +58,12 @@ def sample_run(policy: str, *, seed: int = 0, num_samples: int = 360, sample_sec
     noise = random.Random(f"{policy}{seed}")
     duration = num_samples * sample_seconds
     seconds = tuple(sample_seconds * (index + 1) for index in range(num_samples))
-    signups = tuple(signups_at(second, duration) * (1 + 0.04 * noise.gauss(0, 1)) for second in seconds)
+    signups = tuple(round(signups_at(second, duration) * (1 + 0.04 * noise.gauss(0, 1)), 3) for second in seconds)
     load = [min(1.0, math.log(max(rate, 8e3) / 8e3) / math.log(125)) for rate in signups]
-    lag = [sum(load[max(0, i - 12) : i + 1]) / len(load[max(0, i - 12) : i + 1]) for i in range(num_samples)]
-    hottest = tuple(62 + 33 * HEAT.get(policy, 0.55) * part + noise.gauss(0, 0.25) for part in lag)
+    windows = [load[max(0, i - 12) : i + 1] for i in range(num_samples)]
+    # Rounded, so that the golden files do not depend on the last digit of a mathematics library.
+    lag = [round(math.fsum(window) / len(window), 6) for window in windows]
+    hottest = tuple(round(62 + 33 * HEAT.get(policy, 0.55) * part + noise.gauss(0, 0.25), 4) for part in lag)
     calm = policy not in ("none", "reactive")
     regions = {name: _region(index, lag, hottest, calm, policy) for index, name in enumerate(REGIONS)}
     tiers = {"free": _tier(lag, 700.0, policy), "paid": _tier(lag, 160.0, policy, paid=True)}
@@ -119,7 +121,9 @@ def _fans(seconds: tuple[float, ...], duration: float) -> tuple[FanRecord, ...]:
         phase = "calm" if place < 0.27 else "onset" if place < 0.31 else "surge" if place < 0.6 else "decay"
         middle = [signups_at(min(second + 300.0 * (k + 1), duration), duration) for k in range(12)]
         rows = tuple(
-            tuple(value * math.exp((level - 0.5) * 1.1 * math.sqrt(k + 1) / 2) for k, value in enumerate(middle))
+            tuple(
+                round(value * math.exp((level - 0.5) * 1.1 * math.sqrt(k + 1) / 2), 3) for k, value in enumerate(middle)
+            )
             for level in LEVELS
         )
         fans.append(
@@ -162,6 +166,7 @@ def _decisions(seconds: tuple[float, ...], regions: dict[str, RegionTrack]) -> t
                         rung=after,
                         title=f"{region.nodes_pending[i] - region.nodes_pending[i - 1]} more nodes in pool {name}-h100",
                         reason="Demand at the 90 % quantile needs them when they arrive, 12 min from now.",
+                        nodes_added=region.nodes_pending[i] - region.nodes_pending[i - 1],
                     )
                 )
     return tuple(sorted(marks, key=lambda mark: mark.at))
@@ -179,26 +184,26 @@ def _figures(
     requests = {
         name: TierFigures(
             requests=Requests(
-                offered=sum(track.offered) * step,
-                served=sum(track.served) * step,
-                limited=sum(track.limited) * step,
-                dropped=sum(track.dropped) * step,
+                offered=math.fsum(track.offered) * step,
+                served=math.fsum(track.served) * step,
+                limited=math.fsum(track.limited) * step,
+                dropped=math.fsum(track.dropped) * step,
                 abandoned=0.0,
             ),
             wait_seconds=WaitSeconds(p50=4.0, p95=31.5 if policy == "none" else 11.0, p99=88.0),
         )
         for name, track in tiers.items()
     }
-    hours = sum(sum(region.nodes_serving) for region in regions.values()) * 8 * step / 3600
+    hours = math.fsum(math.fsum(region.nodes_serving) for region in regions.values()) * 8 * step / 3600
     return Figures(
-        throttled_gpu_seconds=sum(step * 20 for value in over if value),
-        over_limit_degree_seconds=sum(over) * step,
+        throttled_gpu_seconds=math.fsum(step * 20 for value in over if value),
+        over_limit_degree_seconds=math.fsum(over) * step,
         max_temperature_celsius=max(hottest),
         gpus_shut_down=0,
         tiers=requests,
         regions={
             name: RegionFigures(
-                minutes_limited={"free": sum(step / 60 for rung in track.rung if rung >= 4), "paid": 0.0}
+                minutes_limited={"free": math.fsum(step / 60 for rung in track.rung if rung >= 4), "paid": 0.0}
             )
             for name, track in regions.items()
         },

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from controller.cli.simulation import OutputFormat, parse_policies, simulate, write_results
+from controller.cli.simulation import OutputFormat, check_report, parse_policies, simulate, write_results
 
 DEFAULT_REPORT = Path("meltguard-demo.html")
 
@@ -26,6 +26,7 @@ def demo(
     from controller.simulator.builtin import load_builtin
 
     policies = parse_policies(policy)
+    check_report(report)
     scenario = load_builtin("march-2025")
     results = simulate(scenario, policies=policies, seeds=(seed,))
     command = "meltguard demo" if seed == 0 else f"meltguard demo --seed {seed}"

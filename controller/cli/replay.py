@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from controller.cli.recording import Recording, with_duration
-from controller.cli.simulation import MAX_SEEDS, OutputFormat, parse_policies, simulate, write_results
+from controller.cli.simulation import MAX_SEEDS, OutputFormat, check_report, parse_policies, simulate, write_results
 from controller.errors import UsageError
 
 
@@ -51,6 +51,7 @@ def replay(
     if scenario is None:
         raise UsageError("SCENARIO is missing; give a file or a built-in name such as march-2025")
     policies = parse_policies(policy)
+    check_report(report)
     chosen = with_duration(load_named(scenario), duration)
     if signups is not None:
         recording = Recording(signups=signups, requests=requests, time_column=time_column, counter=counter, start=start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +50,26 @@ def simulate(scenario: Scenario, *, policies: tuple[str, ...], seeds: tuple[int,
 
     with LiveView(title=scenario.title) as view:
         return run_set(scenario, policies=policies, seeds=seeds, watch=lambda progress: view.update(_sample(progress)))
+
+
+def check_report(report: Path | None) -> None:
+    """Refuse a report path that cannot be written before the run, not after it.
+
+    Raises:
+        UsageError: If the folder does not exist or does not take files, or the path is a folder.
+    """
+    if report is None:
+        return
+    folder = report.resolve().parent
+    problem = ""
+    if not folder.is_dir():
+        problem = f"the folder {folder} does not exist"
+    elif report.is_dir():
+        problem = "it is a folder"
+    elif not os.access(folder, os.W_OK):
+        problem = f"the folder {folder} is not writable"
+    if problem:
+        raise UsageError(f"{report}: the report cannot be written, {problem}; name another file with --report")
 
 
 def write_results(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
+from controller.planning.evidence import believable
 from controller.types import ForecastSet, Policy, RegionState
 from forecasting.types import FloatArray, SurgePhase
 
@@ -32,11 +34,23 @@ class RegionDemand:
     known_tiers: int
 
 
-def region_demand(region: RegionState, forecasts: ForecastSet, policy: Policy, num_steps: int) -> RegionDemand:
+def region_demand(
+    region: RegionState, forecasts: ForecastSet, policy: Policy, num_steps: int, now: datetime
+) -> RegionDemand:
     """Return the demand of one region on the plan's grid.
 
-    A forecast shorter than the horizon holds its last value; a tier without a forecast holds its present rate, stale
-    or not, since an old rate is still better evidence than zero.
+    A forecast counts from its own time of issue; one that ends before the horizon holds its last value. A tier without
+    a forecast holds its present rate, stale or not, since an old rate is still better evidence than zero.
+
+    Args:
+        region: The region's samples.
+        forecasts: Forecasts of all regions.
+        policy: Tiers, grid and quantile.
+        num_steps: Length of the horizon.
+        now: Time of the decision; step ``i`` lasts from ``now + i * step_seconds`` on.
+
+    Returns:
+        The demand.
     """
     quantile = HEAT_QUANTILE if policy.demand_quantile is None else policy.demand_quantile
     states = {state.tier: state for state in region.tiers}
@@ -44,16 +58,18 @@ def region_demand(region: RegionState, forecasts: ForecastSet, policy: Policy, n
     expected = np.zeros_like(planned)
     surging = False
     num_forecast = num_known = 0
+    middle_seconds = (np.arange(num_steps) + 0.5) * policy.step_seconds
     for index, tier in enumerate(policy.tiers):
         forecast = forecasts.of(region.name, tier.name)
-        rate = states[tier.name].first_attempt_rate.value if tier.name in states else None
+        rate = believable(states[tier.name].first_attempt_rate) if tier.name in states else None
         if forecast is not None and forecast.num_steps > 0:
             num_forecast += 1
             surging = surging or forecast.surge.phase in (SurgePhase.ONSET, SurgePhase.SURGE)
-            times = (np.arange(num_steps) + 0.5) * policy.step_seconds
-            steps = np.minimum((times / forecast.step_seconds).astype(np.int64), forecast.num_steps - 1)
-            planned[index] = forecast.at_level(quantile)[steps] / forecast.step_seconds
+            since_issue = middle_seconds + (now - forecast.issued_at).total_seconds()
+            steps = np.clip((since_issue / forecast.step_seconds).astype(np.int64), 0, forecast.num_steps - 1)
             expected[index] = forecast.mean[steps] / forecast.step_seconds
+            # A mean above the upper quantile (a heavy tail) must not be planned away.
+            planned[index] = np.maximum(forecast.at_level(quantile)[steps] / forecast.step_seconds, expected[index])
         elif rate is not None:
             planned[index] = expected[index] = rate
         num_known += int(rate is not None or (forecast is not None and forecast.num_steps > 0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from controller.types import FleetSnapshot, Freshness, InputAge, Policy, Sample
+from controller.types import FleetSnapshot, ForecastSet, Freshness, InputAge, Policy, Sample
 
 Value = TypeVar("Value")
 
@@ -34,21 +34,37 @@ class InputReview:
         return self.margins_celsius.get(region, float("-inf"))
 
 
-def review_inputs(snapshot: FleetSnapshot, policy: Policy, now: datetime) -> InputReview:
-    """Return the ages and freshness of all inputs at ``now``."""
+def review_inputs(snapshot: FleetSnapshot, forecasts: ForecastSet, policy: Policy, now: datetime) -> InputReview:
+    """Judge all inputs of a decision.
+
+    Args:
+        snapshot: As :func:`~controller.planning.evidence.trusted_snapshot` returns it.
+        forecasts: As :func:`~controller.planning.evidence.trusted_forecasts` returns them.
+        policy: How old an input may be.
+        now: Time of the decision.
+
+    Returns:
+        Ages and freshness; a tier without a forecast makes its region stale, since nobody knows what is to come.
+    """
     inputs: list[InputAge] = []
     stale: set[str] = set()
     margins: dict[str, float] = {}
 
     def judge(name: str, region: str, sample: Sample[Value]) -> None:
-        aged = sample.aged(now, stale_after_seconds=policy.stale_after_seconds)
-        inputs.append(InputAge(name=name, age_seconds=aged.age_seconds(now), freshness=aged.freshness))
-        if aged.freshness is not Freshness.FRESH:
+        inputs.append(InputAge(name=name, age_seconds=sample.age_seconds(now), freshness=sample.freshness))
+        if not sample.is_fresh:
             stale.add(region)
 
     for region in snapshot.regions:
         for tier in region.tiers:
             judge(f"{region.name}/{tier.tier}/first_attempt_rate", region.name, tier.first_attempt_rate)
+            judge(f"{region.name}/{tier.tier}/queue_requests", region.name, tier.queue_requests)
+            age_seconds, freshness = _forecast_age(forecasts, region.name, tier.tier, policy, now)
+            inputs.append(
+                InputAge(name=f"{region.name}/{tier.tier}/forecast", age_seconds=age_seconds, freshness=freshness)
+            )
+            if freshness is not Freshness.FRESH:
+                stale.add(region.name)
     for pool in snapshot.pools:
         judge(f"{pool.name}/nodes", pool.region, pool.nodes)
         judge(f"{pool.name}/margin", pool.region, pool.margin)
@@ -56,6 +72,17 @@ def review_inputs(snapshot: FleetSnapshot, policy: Policy, now: datetime) -> Inp
         if pool.margin.value is not None:
             least = min(margins.get(pool.region, float("inf")), pool.margin.value.minimum_celsius)
             margins[pool.region] = least
-    known = {pool.region for pool in snapshot.pools}
-    stale |= {spec.name for spec in policy.regions if spec.name not in known}
+    with_pools = {pool.region for pool in snapshot.pools}
+    stale |= {spec.name for spec in policy.regions if spec.name not in with_pools}
     return InputReview(inputs=tuple(inputs), stale_regions=frozenset(stale), margins_celsius=margins)
+
+
+def _forecast_age(
+    forecasts: ForecastSet, region: str, tier: str, policy: Policy, now: datetime
+) -> tuple[float | None, Freshness]:
+    """Return the age of a tier's forecast and whether it may be acted on."""
+    forecast = forecasts.of(region, tier)
+    if forecast is None:
+        return None, Freshness.ABSENT
+    age_seconds = (now - forecast.issued_at).total_seconds()
+    return age_seconds, Freshness.FRESH if age_seconds <= policy.forecast_stale_after_seconds else Freshness.STALE

@@ -66,17 +66,30 @@ def default_ladder(margin_target_celsius: float) -> Ladder:
     return Ladder(steps=tuple(steps))
 
 
-def shaping_indices(ladder: Ladder) -> tuple[int, ...]:
-    """Return the positions that touch demand and may be entered without a person, mildest first."""
+def shaping_indices(ladder: Ladder, *, approved: Rung | None = None) -> tuple[int, ...]:
+    """Return the positions that touch demand and may be entered now, mildest first.
+
+    Args:
+        ladder: The ladder.
+        approved: Up to which rung a person has given leave; None when nobody has.
+
+    Returns:
+        Automatic positions, and approved ones.
+    """
     return tuple(
         index
         for index, step in enumerate(ladder.steps)
-        if step.rung >= Rung.SHAPE_QUIETLY and step.approval is Approval.AUTOMATIC
+        if step.rung >= Rung.SHAPE_QUIETLY and is_permitted(step, approved=approved)
     )
 
 
+def is_permitted(step: LadderStep, *, approved: Rung | None) -> bool:
+    """Return whether a position may be held: automatic, or approved by a person."""
+    return step.approval is Approval.AUTOMATIC or (approved is not None and step.rung <= approved)
+
+
 def milder(ladder: Ladder, index: int) -> int:
-    """Return the next milder position that touches demand; 0 below the first of them."""
+    """Return the next milder automatic position that touches demand; 0 below the first of them."""
     below = [candidate for candidate in shaping_indices(ladder) if candidate < index]
     return below[-1] if below else 0
 

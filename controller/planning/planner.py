@@ -7,19 +7,21 @@ arguments give equal plans.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from controller.planning.demand import RegionDemand, region_demand
+from controller.planning.demand import region_demand
+from controller.planning.evidence import believable, trusted_forecasts, trusted_snapshot
 from controller.planning.flags import flag_actions, flag_set
 from controller.planning.inputs import InputReview, review_inputs
 from controller.planning.ladder import is_limiting
 from controller.planning.nodes import PoolView
-from controller.planning.region import RegionDecision, RegionProblem, decide_region
-from controller.planning.remember import remember
+from controller.planning.recall import recall
+from controller.planning.region import RegionDecision, decide_region
+from controller.planning.remember import Deeds, remember
 from controller.planning.scale_in import scale_in_target, surplus_pool
-from controller.planning.shaping import admitted_ratio
+from controller.planning.search import RegionProblem
 from controller.planning.wording import pool_reason, region_reason, would_change
 from controller.types import (
     Action,
@@ -34,8 +36,6 @@ from controller.types import (
     RegionVerdict,
     Rung,
 )
-
-HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +60,17 @@ def plan(snapshot: FleetSnapshot, forecasts: ForecastSet, policy: Policy, memory
 
     Returns:
         The plan, with the memory for the next decision in it.
+
+    Raises:
+        ValueError: If ``now`` has no time zone.
     """
-    review = review_inputs(snapshot, policy, now)
+    if now.tzinfo is None:
+        raise ValueError("plan: now must carry a time zone")
+    now = now.astimezone(UTC)
+    snapshot = trusted_snapshot(snapshot, policy, now)
+    forecasts = trusted_forecasts(forecasts, policy, now)
+    memory = recall(memory, snapshot, policy, now)
+    review = review_inputs(snapshot, forecasts, policy, now)
     decided = _decide_regions(snapshot, forecasts, policy, memory, now, review)
     pool_actions, constraints = _pool_actions(decided, policy, memory, now)
     positions = {entry.problem.name: entry.decision.index for entry in decided}
@@ -74,6 +83,13 @@ def plan(snapshot: FleetSnapshot, forecasts: ForecastSet, policy: Policy, memory
     )
     flags = flag_actions(policy, snapshot.flags, wanted, reasons, now)
     actions: tuple[Action, ...] = (*pool_actions, *flags)
+    deeds = Deeds(
+        positions=positions,
+        pool_actions=pool_actions,
+        surplus=_surplus(decided),
+        seen_nodes=_seen_nodes(decided),
+        flags_written=bool(flags),
+    )
     return Plan(
         decision_id=f"d-{now:%Y%m%dT%H%M%SZ}-{memory.num_decisions + 1:06d}",
         issued_at=now,
@@ -84,15 +100,7 @@ def plan(snapshot: FleetSnapshot, forecasts: ForecastSet, policy: Policy, memory
         alternatives=tuple(row for entry in decided for row in entry.decision.alternatives),
         reasons=tuple(entry.why for entry in decided),
         would_change=tuple(would_change(entry.problem, entry.decision) for entry in decided),
-        memory=remember(
-            memory,
-            policy,
-            positions,
-            pool_actions,
-            surplus=_surplus(decided),
-            flags_written=bool(flags),
-            now=now,
-        ),
+        memory=remember(memory, policy, deeds, now),
         flags=wanted if flags else None,
     )
 
@@ -106,31 +114,44 @@ def _decide_regions(
     review: InputReview,
 ) -> tuple[_Decided, ...]:
     """Decide region by region, the most urgent first, so that shared bounds go where they are needed most."""
-    num_steps = int(np.ceil(policy.horizon_seconds / policy.step_seconds))
+    num_steps = max(1, int(np.ceil(policy.horizon_seconds / policy.step_seconds)))
     states = {state.name: state for state in snapshot.regions}
-    names = [spec.name for spec in policy.regions if spec.name in states]
-    demands = {name: region_demand(states[name], forecasts, policy, num_steps) for name in names}
-    nodes_allowed = _nodes_allowed(policy, memory, snapshot, now)
-    disabled = {name for name in names if _rung(policy, memory.region(name).step_index) is Rung.DISABLE_FREE}
-    shaped = _shaped_per_second(policy, memory, demands)
-    offered = sum(float(demand.expected.mean(axis=1).sum()) for demand in demands.values())
-    decided = []
-    for name in sorted(names, key=lambda name: (review.least_margin_celsius(name), name)):
-        problem = RegionProblem(
+    names = [spec.name for spec in policy.regions]
+    demands = {name: region_demand(states[name], forecasts, policy, num_steps, now) for name in names}
+    nodes_allowed = _nodes_allowed(policy, memory, snapshot)
+    disabled = {name for name in names if _rung(policy, memory.region(name).step_index) >= Rung.DISABLE_FREE}
+    room = policy.limits.max_shaped_demand_ratio * sum(
+        float(demand.expected.mean(axis=1).sum()) for demand in demands.values()
+    )
+    problems = {
+        name: RegionProblem(
             name=name,
             policy=policy,
             demand=demands[name],
-            backlog_requests=sum(tier.queue_requests.value or 0.0 for tier in states[name].tiers),
-            pools=_views(snapshot, policy, name),
+            backlog_requests=sum(believable(tier.queue_requests) or 0.0 for tier in states[name].tiers),
+            pools=_views(snapshot, policy, memory, name),
             memory=memory.region(name),
             now=now,
             fresh=review.is_fresh(name),
             nodes_allowed=nodes_allowed,
-            may_disable=name in disabled or len(disabled) < policy.limits.max_regions_disabled,
+            may_disable=True,
+            approved=max((grant.rung for grant in snapshot.approvals if grant.region == name), default=None),
+            override=next((order for order in snapshot.overrides if order.region == name), None),
         )
-        decision = _within_blast_radius(problem, decide_region(problem), shaped, offered)
-        shaped[name] = _shaped(policy, decision.index, demands[name])
-        if _rung(policy, decision.index) is Rung.DISABLE_FREE:
+        for name in names
+    }
+    shaped = {name: problem.withheld_per_second(problem.memory.step_index) for name, problem in problems.items()}
+    decided = []
+    for name in sorted(names, key=lambda name: (review.least_margin_celsius(name), name)):
+        problem = replace(
+            problems[name],
+            nodes_allowed=nodes_allowed,
+            may_disable=name in disabled or len(disabled) < policy.limits.max_regions_disabled,
+            shaping_room_per_second=room - sum(value for other, value in shaped.items() if other != name),
+        )
+        decision = decide_region(problem)
+        shaped[name] = problem.withheld_per_second(decision.index)
+        if _rung(policy, decision.index) >= Rung.DISABLE_FREE:
             disabled.add(name)
         else:
             disabled.discard(name)
@@ -142,57 +163,33 @@ def _decide_regions(
     return tuple(sorted(decided, key=lambda entry: names.index(entry.problem.name)))
 
 
-def _views(snapshot: FleetSnapshot, policy: Policy, region: str) -> tuple[PoolView, ...]:
-    """Return the region's pools as policy and snapshot describe them."""
+def _views(snapshot: FleetSnapshot, policy: Policy, memory: PlanMemory, region: str) -> tuple[PoolView, ...]:
+    """Return the region's pools as policy, snapshot and memory describe them."""
     states = {state.name: state for state in snapshot.pools}
-    return tuple(PoolView(spec=spec, state=states.get(spec.name)) for spec in policy.pools if spec.region == region)
-
-
-def _nodes_allowed(policy: Policy, memory: PlanMemory, snapshot: FleetSnapshot, now: datetime) -> int:
-    """Return how many nodes the hourly rate and the budget still allow, over all pools."""
-    recent = sum(count for at, count in memory.added_nodes if now - at < HOUR)
-    allowed = policy.limits.max_nodes_per_hour - recent
-    prices = {spec.name: spec.cost_per_node_hour for spec in policy.pools}
-    cost = sum(
-        state.nodes.value.desired * prices.get(state.name, 0.0)
-        for state in snapshot.pools
-        if state.nodes.value is not None
+    return tuple(
+        PoolView(spec=spec, state=states[spec.name], memory=memory.pool(spec.name))
+        for spec in policy.pools
+        if spec.region == region
     )
-    dearest = max(prices.values(), default=0.0)
-    if dearest > 0.0:
-        allowed = min(allowed, int((policy.limits.max_cost_per_hour - cost) / dearest))
+
+
+def _nodes_allowed(policy: Policy, memory: PlanMemory, snapshot: FleetSnapshot) -> int:
+    """Return how many nodes the hourly rate and the budget still allow, over all pools.
+
+    A pool that cannot be counted is taken at the size that it was last asked to be, or else at its largest.
+    """
+    allowed = policy.limits.max_nodes_per_hour - sum(count for _, count in memory.added_nodes)
+    states = {state.name: state for state in snapshot.pools}
+    cost = 0.0
+    for spec in policy.pools:
+        counts, asked = believable(states[spec.name].nodes), memory.pool(spec.name).desired_nodes
+        known = [size for size in (counts.desired if counts is not None else None, asked) if size is not None]
+        cost += max(known, default=spec.max_nodes) * spec.cost_per_node_hour
+    dearest = max((spec.cost_per_node_hour for spec in policy.pools), default=0.0)
+    left = policy.limits.max_cost_per_hour - cost
+    if dearest > 0.0 and left < allowed * dearest:
+        allowed = int(left // dearest)
     return max(allowed, 0)
-
-
-def _shaped(policy: Policy, index: int, demand: RegionDemand) -> float:
-    """Return the demand that a position holds back, requests a second."""
-    step = policy.ladder.steps[index]
-    withheld = np.array([1.0 - admitted_ratio(step, tier) for tier in policy.tiers])
-    return float(demand.expected.mean(axis=1) @ withheld)
-
-
-def _shaped_per_second(policy: Policy, memory: PlanMemory, demands: dict[str, RegionDemand]) -> dict[str, float]:
-    """Return what each region holds back now."""
-    return {name: _shaped(policy, memory.region(name).step_index, demand) for name, demand in demands.items()}
-
-
-def _within_blast_radius(
-    problem: RegionProblem, decision: RegionDecision, shaped: dict[str, float], offered: float
-) -> RegionDecision:
-    """Return the decision, kept where it was when an escalation would shape too much of the fleet's demand."""
-    policy, current = problem.policy, problem.memory.step_index
-    if decision.index <= current or offered <= 0.0:
-        return decision
-    elsewhere = sum(value for name, value in shaped.items() if name != problem.name)
-    ratio = (elsewhere + _shaped(policy, decision.index, problem.demand)) / offered
-    if ratio <= policy.limits.max_shaped_demand_ratio:
-        return decision
-    text = (
-        f"{problem.name}: escalation would limit {ratio:.0%} of all demand, "
-        f"{policy.limits.max_shaped_demand_ratio:.0%} are allowed; a person must decide"
-    )
-    bound = Constraint(name="max_shaped_demand_ratio", subject=problem.name, text=text)
-    return replace(decision, index=current, held=text, constraints=(*decision.constraints, bound))
 
 
 def _rung(policy: Policy, index: int) -> Rung:
@@ -204,7 +201,7 @@ def _effective_rung(problem: RegionProblem, decision: RegionDecision) -> Rung:
     """Return the rung that describes the region: its limits, else growth, else a hold, else nothing."""
     if is_limiting(problem.policy.ladder, decision.index):
         return _rung(problem.policy, decision.index)
-    pending = any(view.state is not None and view.state.arrivals for view in problem.pools)
+    pending = any(view.state.arrivals for view in problem.pools)
     if sum(decision.nodes) > 0 or pending:
         return Rung.PROVISION
     if problem.demand.surging or not problem.fresh:
@@ -243,6 +240,12 @@ def _surplus(decided: tuple[_Decided, ...]) -> frozenset[str]:
     """Return the pools that could spare a node now, for their surplus clocks."""
     views = (surplus_pool(entry.problem) for entry in decided if entry.rung is Rung.OBSERVE)
     return frozenset(view.spec.name for view in views if view is not None)
+
+
+def _seen_nodes(decided: tuple[_Decided, ...]) -> dict[str, int]:
+    """Return the serving nodes of every pool that can be counted now."""
+    views = (view for entry in decided for view in entry.problem.pools)
+    return {view.spec.name: view.counts.serving for view in views if view.counts is not None}
 
 
 def _verdict(entry: _Decided) -> RegionVerdict:

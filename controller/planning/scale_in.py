@@ -6,10 +6,12 @@ from datetime import datetime
 
 import numpy as np
 
+from controller.planning.evidence import believable
 from controller.planning.nodes import PoolView
-from controller.planning.region import RegionProblem
-from controller.types import Constraint, PausedDirection, PlanMemory, PoolAction, Reason
+from controller.planning.search import RegionProblem
+from controller.types import Constraint, PausedDirection, PlanMemory, PoolAction, PoolCondition, Reason
 
+NO_SHRINKING = frozenset({PoolCondition.FOREIGN_OWNER, PoolCondition.PAUSED, PoolCondition.UPDATING})
 SURPLUS_SECONDS = 900.0
 """How long a pool must have had a node too many before it gives one back."""
 SPARE_RATIO = 0.85
@@ -26,18 +28,19 @@ def surplus_pool(problem: RegionProblem) -> PoolView | None:
     """
     if not problem.fresh or problem.demand.surging or problem.memory.step_index != 0:
         return None
-    if any(view.state is None or view.state.arrivals or view.desired_nodes is None for view in problem.pools):
+    if any(view.state.arrivals or view.desired_nodes is None for view in problem.pools):
         return None
     capacity = problem.policy.capacity
     gpus = sum((view.desired_nodes or 0) * view.spec.gpus_per_node for view in problem.pools)
     busy = float(problem.demand.planned.sum(axis=0).max()) * capacity.gpu_seconds_per_request
     for view in sorted(problem.pools, key=lambda view: (-_finite(view.plateau_celsius), view.spec.name)):
-        margin = view.state.margin.value if view.state is not None else None
+        margin = believable(view.state.margin)
         nodes = view.desired_nodes or 0
         cool = margin is not None and margin.low_celsius >= view.spec.margin_target_celsius + COOL_MARGIN_CELSIUS
         left = gpus - view.spec.gpus_per_node
         fits = left > 0 and busy / left <= capacity.utilization_target_ratio * SPARE_RATIO
-        free = view.spec.paused not in (PausedDirection.SCALE_IN, PausedDirection.ALL)
+        paused = view.spec.paused in (PausedDirection.SCALE_IN, PausedDirection.ALL)
+        free = not paused and not view.state.conditions & NO_SHRINKING
         if cool and fits and free and nodes > view.spec.min_nodes:
             return view
     return None
@@ -46,7 +49,16 @@ def surplus_pool(problem: RegionProblem) -> PoolView | None:
 def scale_in_target(
     problem: RegionProblem, memory: PlanMemory, now: datetime
 ) -> tuple[PoolAction | None, Constraint | None]:
-    """Return the pool to shrink by one node, or what holds that back; both None when there is no surplus."""
+    """Return the pool to shrink by one node, or what holds that back.
+
+    Args:
+        problem: The region.
+        memory: Since when each pool has had a node to spare.
+        now: Time of the decision.
+
+    Returns:
+        The action and the bound; both None when there is no surplus.
+    """
     view = surplus_pool(problem)
     if view is None or view.desired_nodes is None:
         return None, None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from controller.planning.nodes import PoolView
-from controller.planning.region import RegionDecision, RegionProblem
+from controller.planning.region import RegionDecision
+from controller.planning.search import RegionProblem
 from controller.types import LadderStep, Reason, Rung
 
 
@@ -27,12 +28,24 @@ def position_text(step: LadderStep) -> str:
 def region_reason(problem: RegionProblem, decision: RegionDecision, rung: Rung) -> Reason:
     """Return why a region stands where it stands after the decision.
 
-    Cases: escalated, restored, held at a limit, growing, holding, nothing to do.
+    Cases: set by a person, escalated, restored, held at a limit, growing, holding, nothing to do.
+
+    Args:
+        problem: The region.
+        decision: What was decided.
+        rung: The rung that describes it.
+
+    Returns:
+        The reason.
     """
     before = problem.memory.step_index
     steps = problem.policy.ladder.steps
     name = problem.name
     forecast = _forecast_text(problem, decision)
+    if problem.override is not None:
+        return Reason(code="by_hand", text=decision.held)
+    if decision.index < before and decision.held:
+        return Reason(code="ended", text=decision.held)
     if decision.index > before:
         text = f"{name}: {forecast}; with {position_text(steps[decision.index])} {_margin_text(decision)}"
         return Reason(code="escalated", text=text)
@@ -56,7 +69,17 @@ def region_reason(problem: RegionProblem, decision: RegionDecision, rung: Rung) 
 
 
 def pool_reason(problem: RegionProblem, decision: RegionDecision, view: PoolView, count: int) -> Reason:
-    """Return why a pool grows."""
+    """Return why a pool grows.
+
+    Args:
+        problem: The region.
+        decision: What was decided.
+        view: The pool.
+        count: Nodes that it gets.
+
+    Returns:
+        The reason.
+    """
     lead_minutes = view.spec.lead_time_p95_seconds / 60.0
     text = (
         f"{problem.name}: {_forecast_text(problem, decision)}; {count} more nodes in {view.spec.name} serve within "

@@ -100,7 +100,7 @@ def _item(row: DecisionRow) -> Html:
             {"class": "what"},
             tag("strong", None, mark.title),
             again if row.num_marks > 1 else None,
-            tag("p", None, mark.reason),
+            tag("p", None, mark.reason.removeprefix(f"{mark.region}: ")),
         ),
         tag("code", {"class": "decision-id", "title": "decision id"}, mark.decision_id),
     )

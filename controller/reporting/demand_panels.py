@@ -210,20 +210,16 @@ def requests_strip(selection: Selection, run: RunRecord, tier: str, index: int, 
     layers: list[Html | None] = []
     record = run.tiers.get(tier)
     if record is not None:
-        tracks = [track(selection, run, part) for part in (record.served, record.limited, record.dropped)]
+        tracks = [
+            track(selection, run, part) for part in (record.served, record.limited, record.dropped, record.offered)
+        ]
         length = min(part.size for _, part in tracks)
         ratios, rows = means(tracks[0][0][:length], np.stack([part[:length] for _, part in tracks]))
-        edges = np.vstack([np.zeros(ratios.size), np.cumsum(rows, axis=0)]) if ratios.size else np.zeros((4, 0))
-        for row, outcome in enumerate(("served", "limited", "dropped")):
-            layers.append(path(_stair_band(ratios, edges[row], edges[row + 1], scale), f"area {outcome}"))
-        offered_ratios, offered = track(selection, run, record.offered)
-        if offered.size:
-            thin_ratios, thin = means(offered_ratios, offered[None, :])
-            layers.append(path(line_path(*stairs(thin_ratios, scale.position(thin[0]))), "line offered"))
+        layers = _request_layers(ratios, rows, scale) if ratios.size else []
     plot = Plot(
         identifier=f"plot-requests-{index}",
         title=f"Requests per second of {tier}, {with_policy(run.policy)}",
-        description="Served, limited and dropped requests, stacked; the line is what was offered.",
+        description="Served, limited, dropped and unserved requests, stacked; the line is what was offered.",
         height=scale.height,
         time=selection.time,
         layers=[layer for layer in layers if layer],
@@ -231,6 +227,26 @@ def requests_strip(selection: Selection, run: RunRecord, tier: str, index: int, 
         shows_times=shows_times,
     )
     return render_plot(plot)
+
+
+def _request_layers(ratios: FloatArray, rows: FloatArray, scale: ValueScale) -> list[Html | None]:
+    """Return the stacked areas and the line of what was offered.
+
+    Args:
+        ratios: Places across, shape ``(num_points,)``.
+        rows: Served, limited, dropped and offered, shape ``(4, num_points)``.
+        scale: The tier's scale.
+    """
+    offered = rows[3]
+    edges = np.vstack([np.zeros(ratios.size), np.cumsum(rows[:3], axis=0)])
+    # What is offered beyond that waits or was abandoned; queues may serve more than arrives for a while.
+    edges = np.vstack([edges, np.maximum(edges[3], offered)])
+    layers = [
+        path(_stair_band(ratios, edges[row], edges[row + 1], scale), f"area {outcome}")
+        for row, outcome in enumerate(("served", "limited", "dropped", "unserved"))
+        if (edges[row + 1] > edges[row]).any()
+    ]
+    return [*layers, path(line_path(*stairs(ratios, scale.position(offered))), "line offered")]
 
 
 def _stair_band(ratios: FloatArray, lower: FloatArray, upper: FloatArray, scale: ValueScale) -> str:

@@ -123,11 +123,12 @@ def _slowdown_notes(
     if scale.at(slowdown_celsius - margin_celsius) - y > 16.0:
         words = f"margin that the plan keeps, {celsius_text(margin_celsius)}"
         notes.append(text_note(0.0, y + 14.0, words, "line-label guard-text", dx=6))
-    decisions = selection.featured.decisions
-    if decisions:
-        first = min(mark.at for mark in decisions)
-        words = f"first action {clock_text(first)}"
-        notes.append(labelled_mark(selection.time.ratio_of(first), scale.height, words, "mark action"))
+    # Holding back a scale-in changes nothing that runs; the figures do not count it as an action either.
+    actions = [mark.at for mark in selection.featured.decisions if mark.kind == "limit" or mark.nodes_added > 0]
+    if actions:
+        words = f"first action {clock_text(min(actions))}"
+        place = selection.time.ratio_of(min(actions))
+        notes.append(labelled_mark(place, scale.height, words, "mark action", left_from=0.3))
     reference = selection.reference
     crossing = crossing_seconds(reference, slowdown_celsius) if reference else None
     if reference is not None and crossing is not None:

@@ -268,8 +268,8 @@ def _reading(selection: Selection) -> list[Html]:
         joined(
             [
                 "Offered requests are those served, limited (refused with a reason), dropped (the queue was full), "
-                "abandoned (the user gave up) or still waiting at the end. Refused requests may come back as retries, "
-                "so policies see different offered numbers."
+                "abandoned (the user gave up) or still waiting at the end; the last two are the pale area "
+                "below the line. Refused requests may come back as retries, so policies see different offered numbers."
             ]
         ),
         joined(

@@ -20,7 +20,7 @@ _WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9./_~%#?=&+,:@-]{3,300}")
 _FACT_HEADINGS = {
     FactKind.PUBLISHED: ("Published", "Numbers that others have published, with their source."),
     FactKind.MEASURED: ("Measured", "Numbers from measurements, with their source."),
-    FactKind.ASSUMED: ("Assumed", "Numbers that nobody has published. They are our choice, for the reason given."),
+    FactKind.ASSUMED: ("Assumed", "Numbers that we chose, each for the reason given."),
 }
 
 

@@ -20,6 +20,8 @@ WIDTH = 1000.0
 """Width of the stretched drawing, in its own units."""
 MAX_BUCKETS = 480
 """Points a drawn line keeps twice (lowest and highest); finer detail is below a pixel."""
+MAX_STAIRS = 240
+"""Steps that a stacked area keeps; about four pixels each on a wide screen."""
 _AXIS_HEIGHT = 22.0
 
 
@@ -114,9 +116,11 @@ def vertical_mark(ratio: float, height: float, css_class: str) -> Html:
     return tag("line", {"x1": place, "x2": place, "y1": 0, "y2": height, "class": css_class})
 
 
-def labelled_mark(ratio: float, height: float, label: Html | str, css_class: str, y: float = 12.0) -> Html:
-    """Return a vertical line with a label on the side that has room."""
-    left = ratio > 0.75
+def labelled_mark(
+    ratio: float, height: float, label: Html | str, css_class: str, y: float = 12.0, left_from: float = 0.75
+) -> Html:
+    """Return a vertical line with a label, to the left of it from the place ``left_from`` on."""
+    left = ratio > left_from
     side = "before" if left else "after"
     return joined(
         [
@@ -200,7 +204,7 @@ def extremes(ratios: FloatArray, values: FloatArray, num_buckets: int = MAX_BUCK
     return ratios[chosen], values[chosen]
 
 
-def means(ratios: FloatArray, values: FloatArray, num_buckets: int = MAX_BUCKETS) -> tuple[FloatArray, FloatArray]:
+def means(ratios: FloatArray, values: FloatArray, num_buckets: int = MAX_STAIRS) -> tuple[FloatArray, FloatArray]:
     """Thin a series to the means of its buckets, for stacked areas, whose size is a volume; NaN counts as nothing.
 
     Args:

@@ -68,7 +68,10 @@ def request_share(run: RunRecord, outcome: str, tier: str | None = None) -> Quan
     """
     place = run_source(run, "figures", "tiers", tier or "*", "requests")
     tiers: list[TierFigures] = [run.figures.tiers[tier]] if tier else list(run.figures.tiers.values())
-    offered = sum(each.requests.offered for each in tiers)
-    part = sum(getattr(each.requests, outcome) for each in tiers)
+    # Plain addition: sum() rounds differently from one version of Python to the next, and pages are compared.
+    offered = part = 0.0
+    for each in tiers:
+        offered += each.requests.offered
+        part += getattr(each.requests, outcome)
     share = part / offered if offered > 0.0 else None
     return quantity(share, ratio_text, f"{place}/{outcome} : {place}/offered")

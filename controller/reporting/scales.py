@@ -135,8 +135,8 @@ class TimeScale:
         return self.ratio((at - self.start).total_seconds())
 
     def time(self, seconds: float) -> datetime:
-        """Return the time of day at a second of the run."""
-        bounded = min(max(seconds, 0.0), self.duration_seconds)
+        """Return the time of day at a second of the run; the start for what is not a number."""
+        bounded = 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), self.duration_seconds)
         try:
             return self.start + timedelta(seconds=bounded)
         except OverflowError:

@@ -52,7 +52,9 @@ def _heat_clause(run: RunRecord, slowdown_celsius: float, *, again: bool = False
             if slowed.value
             else ["without time lost to slowdown"]
         )
-        return joined([subject, "reached ", shown(hottest), " ", *lost])
+        off = figure(run, "gpus_shut_down", number_text)
+        ended = [", ", shown(off), " GPUs switched off"] if off.value else []
+        return joined([subject, "reached ", shown(hottest), " ", *lost, *ended])
     if slowed.value:
         return joined([subject, "peaked at ", shown(hottest), ", yet ", shown(slowed), " of GPU time ran slowed down"])
     return joined([subject, "peaked at ", shown(hottest), " and no GPU was slowed down"])

@@ -94,6 +94,7 @@ svg text { font-size: 12px; fill: var(--muted); }
 .area.served { fill: var(--served); }
 .area.limited { fill: var(--limited); }
 .area.dropped { fill: var(--dropped); }
+.area.unserved { fill: var(--rule); }
 .area.nodes-serving { fill: var(--served); opacity: 0.75; }
 .area.nodes-pending { fill: var(--pending); opacity: 0.6; }
 .guard { fill: var(--guard); }
@@ -115,7 +116,7 @@ svg .other-1-text { fill: var(--other-1); }
 svg .pending-text { fill: var(--muted); font-weight: 600; }
 svg .peak { font-size: 13px; }
 svg .row-name { fill: var(--ink); font-weight: 600; }
-.rung { stroke: var(--page); stroke-width: 1; }
+.rung { shape-rendering: crispEdges; }
 .strip { margin-top: 8px; }
 .strip.tier-start { margin-top: 24px; }
 .strip.tier-start:first-child { margin-top: 0; }
@@ -145,16 +146,16 @@ svg .row-name { fill: var(--ink); font-weight: 600; }
 #hover-box div:first-child { font-weight: 650; }
 """
 _LISTS = """
-.decision { display: grid; grid-template-columns: 96px 178px 1fr auto; gap: 4px 16px; padding: 9px 0;
+.decision { display: grid; grid-template-columns: 96px 168px 1fr; gap: 4px 16px; padding: 9px 0;
   border-top: 1px solid var(--grid); break-inside: avoid; align-items: baseline; }
 .decision:first-child { border-top: 0; }
 .decision time { color: var(--muted); font-size: 0.87rem; font-variant-numeric: tabular-nums; }
 .decision .where { font-size: 0.87rem; overflow-wrap: anywhere; }
-.decision .what { min-width: 0; overflow-wrap: anywhere; }
+.decision .what { grid-row: 1 / span 2; grid-column: 3; min-width: 0; overflow-wrap: anywhere; }
 .decision .what p { color: var(--muted); font-size: 0.9rem; line-height: 1.4; }
 .decision strong { font-weight: 600; }
 .again { color: var(--muted); font-size: 0.85rem; }
-.decision-id { color: var(--muted); overflow-wrap: anywhere; max-width: 22em; }
+.decision-id { grid-row: 2; grid-column: 1 / span 2; color: var(--muted); font-size: 0.78em; overflow-wrap: anywhere; }
 .chip { display: inline-block; border-radius: 3px; padding: 0 7px; margin-right: 8px; font-size: 0.8rem;
   font-weight: 600; white-space: nowrap; }
 details.more { border-top: 1px solid var(--rule); padding-top: 12px; }
@@ -189,7 +190,7 @@ _NARROW = """
   svg .end, .wide-only, .tick.time.thin { display: none; }
   .legend.lines { display: flex; }
   .decision { grid-template-columns: auto 1fr; }
-  .decision .what, .decision-id { grid-column: 1 / -1; }
+  .decision .what, .decision-id { grid-row: auto; grid-column: 1 / -1; }
   .facts li { grid-template-columns: 1fr; }
   td small { display: block; min-width: 0; }
 }

@@ -15,7 +15,7 @@ from forecasting.demand import DemandForecaster
 from forecasting.types import DEFAULT_QUANTILES, DemandTarget, FloatArray, SeriesKey
 
 HISTORY_SECONDS = 86400.0
-"""History of the forecasters before the lead-in: one day, as a new installation finds it in Prometheus."""
+"""History that the forecasters get before the lead-in: one day, as a new installation would find in Prometheus."""
 FAN_HORIZON_SECONDS = 3600.0
 
 

@@ -33,6 +33,8 @@ LOW_MARGIN_LEVEL = 0.1
 TREND_WINDOW_SECONDS = 300.0
 SLOWDOWN_HORIZONS_SECONDS = np.array([60.0, 120.0, 300.0, 600.0])
 RATE_WINDOW_SECONDS = 60.0
+THERMAL_PERIOD_SECONDS = 30.0
+"""Distance between two samples of the thermal model; between them power is averaged, so that no heat is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +73,14 @@ class Observer:
         window = max(1, round(RATE_WINDOW_SECONDS / scenario.step_seconds))
         self._recent: deque[WorldStep] = deque(maxlen=delay_steps + window)
         self._delay_steps = delay_steps
-        trend_steps = max(2, round(TREND_WINDOW_SECONDS / scenario.step_seconds))
-        # Median offset of each pool, newest last.
-        self._offsets: deque[FloatArray] = deque(maxlen=trend_steps)
+        self._steps_per_thermal = max(1, round(THERMAL_PERIOD_SECONDS / scenario.step_seconds))
+        trend_steps = max(2, round(TREND_WINDOW_SECONDS / (self._steps_per_thermal * scenario.step_seconds)))
+        self._power_sum = np.zeros(num_gpus)
+        self._ever_slowed = np.zeros(num_gpus, dtype=np.bool_)
+        self._steps_since_thermal = 0
+        self._thermal_seconds = world.seconds
+        # Median offset and total gain of each pool, shape (2, num_pools), newest last.
+        self._fits: deque[FloatArray] = deque(maxlen=trend_steps)
         self._seconds_to_slowdown = np.full(num_gpus, np.inf)
 
     def record(self, step: WorldStep) -> None:
@@ -81,13 +88,7 @@ class Observer:
         fleet = self._world.fleet
         temperature, power = fleet.sensed_celsius(), fleet.sensed_watts()
         if self._with_models:
-            self.thermal.observe(
-                now_seconds=step.seconds,
-                temperature_celsius=temperature,
-                power_watts=power,
-                throttled=fleet.slowed.copy(),
-            )
-            self._offsets.append(self._median_offsets())
+            self._learn(step.seconds, temperature, power)
         self._pipeline.append(
             _Readings(
                 seconds=step.seconds,
@@ -99,16 +100,30 @@ class Observer:
         )
         self._recent.append(step)
 
+    def _learn(self, seconds: float, temperature: FloatArray, power: FloatArray) -> None:
+        """Give the thermal model its sample when its period is over, and forecast the times to slowdown."""
+        self._power_sum += power
+        self._ever_slowed |= self._world.fleet.slowed
+        self._steps_since_thermal += 1
+        if self._steps_since_thermal < self._steps_per_thermal:
+            return
+        mean_power = self._power_sum / self._steps_since_thermal
+        self.thermal.observe(
+            now_seconds=seconds, temperature_celsius=temperature, power_watts=mean_power, throttled=self._ever_slowed
+        )
+        self._fits.append(self._median_fits())
+        forecast = self.thermal.forecast(
+            horizons_seconds=SLOWDOWN_HORIZONS_SECONDS, power_watts=np.nan_to_num(power), levels=(0.5,)
+        )
+        self._seconds_to_slowdown = forecast.seconds_to_slowdown[0]
+        self._thermal_seconds = seconds
+        self._power_sum = np.zeros_like(power)
+        self._ever_slowed = np.zeros_like(self._ever_slowed)
+        self._steps_since_thermal = 0
+
     def snapshot(self) -> FleetSnapshot:
         """Return what is known now."""
         world = self._world
-        if self._with_models:
-            forecast = self.thermal.forecast(
-                horizons_seconds=SLOWDOWN_HORIZONS_SECONDS,
-                power_watts=np.nan_to_num(self._pipeline[0].power_watts),
-                levels=(0.5,),
-            )
-            self._seconds_to_slowdown = forecast.seconds_to_slowdown[0]
         names = [region.name for region in world.scenario.regions]
         regions = tuple(self._region(index, name) for index, name in enumerate(names))
         pools: list[PoolState] = []
@@ -170,8 +185,9 @@ class Observer:
         slowdown: Sample[float] = Sample.absent()
         thermal: Sample[PoolThermal] = Sample.absent()
         if self._with_models:
-            slowdown = Sample.fresh(float(self._seconds_to_slowdown[members].min()), as_of)
-            thermal = Sample.fresh(self._thermal(index, members), as_of)
+            learnt_at = world.scenario.start + timedelta(seconds=self._thermal_seconds)
+            slowdown = Sample.fresh(float(self._seconds_to_slowdown[members].min()), learnt_at)
+            thermal = Sample.fresh(self._thermal(index, members), learnt_at)
         return PoolState(
             name=name,
             region=region,
@@ -210,24 +226,29 @@ class Observer:
             )
         return tuple(arrivals)
 
-    def _median_offsets(self) -> FloatArray:
-        """Return the median offset of each pool's GPUs; NaN where none answers."""
+    def _median_fits(self) -> FloatArray:
+        """Return the median offset and total gain of each pool's GPUs, ``(2, num_pools)``; NaN where none answers."""
         fleet = self._world.fleet
-        offsets = self.thermal.offset_celsius
-        medians = np.full(len(self._world.cloud.pools), np.nan)
-        for index in range(medians.size):
+        offsets, resistance = self.thermal.offset_celsius, self.thermal.thermal_resistance_celsius_per_watt
+        medians = np.full((2, len(self._world.cloud.pools)), np.nan)
+        for index in range(medians.shape[1]):
             members = (fleet.pool_of_gpu == index) & fleet.powered
             if members.any():
-                medians[index] = float(np.median(offsets[members]))
+                medians[:, index] = np.median(offsets[members]), np.median(resistance[members])
         return medians
 
-    def _trend(self, pool: int) -> float:
-        """Return the drift of a pool's offset in degrees a second; 0 until half a window of readings is there."""
-        maxlen = self._offsets.maxlen or 0
-        if len(self._offsets) < max(2, maxlen // 2):
+    def _trend(self, pool: int, power_watts: float) -> float:
+        """Return the drift of a pool's plateau at its present power, in degrees a second.
+
+        A room that warms up while power rises is taken for a larger gain by the fit, with a smaller offset; only both
+        together show the drift. 0 until half a window of fits is there.
+        """
+        maxlen = self._fits.maxlen or 0
+        if len(self._fits) < max(2, maxlen // 2):
             return 0.0
-        span_seconds = (len(self._offsets) - 1) * self._world.scenario.step_seconds
-        drift = float(self._offsets[-1][pool] - self._offsets[0][pool]) / span_seconds
+        span_seconds = (len(self._fits) - 1) * self._steps_per_thermal * self._world.scenario.step_seconds
+        change = self._fits[-1][:, pool] - self._fits[0][:, pool]
+        drift = float(change[0] + change[1] * power_watts) / span_seconds
         return drift if np.isfinite(drift) else 0.0
 
     def _thermal(self, pool: int, members: NDArray[np.int64]) -> PoolThermal:
@@ -236,13 +257,14 @@ class Observer:
         gains = self.thermal.gains[members]
         plateau = self.thermal.offset_celsius[members] + gains.sum(axis=1) * gpu.busy_watts
         order = np.argsort(plateau, kind="stable")
+        power_watts = float(np.nanmean(self._pipeline[0].power_watts[members]))
         chosen = int(members[order[int(np.ceil(UNFAVOURABLE_LEVEL * (members.size - 1)))]])
         return PoolThermal(
             time_constants_seconds=tuple(float(tau) for tau in self.thermal.time_constants_seconds),
             gains_celsius_per_watt=tuple(float(gain) for gain in self.thermal.gains[chosen]),
             filtered_power_watts=tuple(float(watts) for watts in self.thermal.filtered_power_watts[chosen]),
             offset_celsius=float(self.thermal.offset_celsius[chosen]),
-            offset_trend_celsius_per_second=self._trend(pool),
+            offset_trend_celsius_per_second=self._trend(pool, power_watts),
             limit_celsius=gpu.slowdown_celsius,
             idle_power_watts=gpu.idle_watts,
             busy_power_watts=gpu.busy_watts,

@@ -7,6 +7,7 @@ own fields.
 from __future__ import annotations
 
 from controller.types.fleet import (
+    ApprovalGrant,
     FlagInForce,
     FleetSnapshot,
     NodeCounts,
@@ -16,6 +17,7 @@ from controller.types.fleet import (
     PoolState,
     PoolThermal,
     RegionState,
+    RungOverride,
     TierState,
 )
 from controller.types.memory import PlanMemory, PoolMemory, RegionMemory
@@ -53,6 +55,7 @@ __all__ = [
     "Action",
     "Alternative",
     "Approval",
+    "ApprovalGrant",
     "Constraint",
     "FlagAction",
     "FlagInForce",
@@ -86,6 +89,7 @@ __all__ = [
     "RegionState",
     "RegionVerdict",
     "Rung",
+    "RungOverride",
     "Sample",
     "TierSpec",
     "TierState",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from controller.types.policy import Rung
 from controller.types.samples import Sample
 
 
@@ -178,10 +179,59 @@ class FlagInForce:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalGrant:
+    """A person's leave to enter a rung that asks for one.
+
+    Attributes:
+        region: Where.
+        rung: Up to which rung.
+        approved_by: Who.
+        expires_at: When the leave ends by itself.
+    """
+
+    region: str
+    rung: Rung
+    approved_by: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungOverride:
+    """A rung that a person set by hand; it holds in both directions until it ends.
+
+    Attributes:
+        region: Where.
+        rung: The rung; 0 lifts every limit.
+        set_by: Who.
+        reason: Why.
+        expires_at: When it ends by itself.
+    """
+
+    region: str
+    rung: Rung
+    set_by: str
+    reason: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSnapshot:
-    """Everything that was known about the fleet at ``as_of``."""
+    """Everything that was known about the fleet at ``as_of``.
+
+    Attributes:
+        as_of: When it was put together.
+        regions: Regions.
+        pools: Node pools.
+        flags: Limits that consumers hold.
+        approvals: What people have approved.
+        overrides: What people have set by hand.
+        breaker_resets: Regions whose breaker a person has closed since the last decision.
+    """
 
     as_of: datetime
     regions: tuple[RegionState, ...]
     pools: tuple[PoolState, ...]
     flags: tuple[FlagInForce, ...] = ()
+    approvals: tuple[ApprovalGrant, ...] = ()
+    overrides: tuple[RungOverride, ...] = ()
+    breaker_resets: frozenset[str] = frozenset()

@@ -18,6 +18,7 @@ class RegionMemory:
         since: When it came to this position; None from the start.
         limited_since: When the present stretch of limits (rung 4 or above) began; None without limits.
         relaxations: Times of recent restores, oldest first, for the flap budget; at most an hour of them.
+        escalations: Times of recent escalations, oldest first, for the breaker; at most ten minutes of them.
         breaker_open: True after a breaker stopped automatic escalation; only a person closes it.
     """
 
@@ -26,6 +27,7 @@ class RegionMemory:
     since: datetime | None = None
     limited_since: datetime | None = None
     relaxations: tuple[datetime, ...] = ()
+    escalations: tuple[datetime, ...] = ()
     breaker_open: bool = False
 
 
@@ -39,6 +41,7 @@ class PoolMemory:
         last_scale_out: When it last grew by our order.
         last_scale_in: When it last shrank by our order.
         surplus_since: Since when it has had more than it needs without a break; None when it has not.
+        seen_nodes: Nodes that served when they were last counted; stands in while nobody can count them.
     """
 
     pool: str
@@ -46,6 +49,7 @@ class PoolMemory:
     last_scale_out: datetime | None = None
     last_scale_in: datetime | None = None
     surplus_since: datetime | None = None
+    seen_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,6 +194,8 @@ class Limits:
         max_regions_disabled: Regions on rung 6 at once.
         max_shaped_demand_ratio: Share of all offered demand that may be limited at once, 0..1.
         flap_budget_per_hour: Restores and scale-ins per region and hour; escalations are never held back.
+        max_escalations_per_ten_minutes: More of them in one region open its breaker: something is wrong, a person
+            must look.
     """
 
     max_nodes_per_hour: int
@@ -201,6 +203,7 @@ class Limits:
     max_regions_disabled: int
     max_shaped_demand_ratio: float
     flap_budget_per_hour: int
+    max_escalations_per_ten_minutes: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +225,7 @@ class Policy:
         flag_propagation_seconds: From a written flag to admission that obeys it (learned later).
         flag_ttl_seconds: Time to live of a limit; at least three times propagation plus pass.
         stale_after_seconds: Age beyond which a sample is stale.
+        forecast_stale_after_seconds: Age beyond which a forecast is stale; several of its periods.
     """
 
     name: str
@@ -238,3 +242,4 @@ class Policy:
     flag_propagation_seconds: float = 5.0
     flag_ttl_seconds: float = 120.0
     stale_after_seconds: float = 60.0
+    forecast_stale_after_seconds: float = 300.0

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from forecasting.demand.events import DemandEvent
 from forecasting.demand.forecaster import DemandForecaster
-from forecasting.demand.replay import forecast_series, forecast_times
+from forecasting.demand.replay import aligned_signups, forecast_series, forecast_times
 from forecasting.demand.settings import ForecastSettings
 
-__all__ = ["DemandEvent", "DemandForecaster", "ForecastSettings", "forecast_series", "forecast_times"]
+__all__ = [
+    "DemandEvent",
+    "DemandForecaster",
+    "ForecastSettings",
+    "aligned_signups",
+    "forecast_series",
+    "forecast_times",
+]

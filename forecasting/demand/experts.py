@@ -1,18 +1,22 @@
-"""The members of the pool: simple forecasts of the next counts, each right in some weather.
+"""The members of the pool: forecasts of the next counts, each right in some weather.
 
-The forecaster feeds every observation once and asks for the forecasts of all experts at the scored horizons. An
-expert holds its state in a few floats, so an observation costs microseconds. Pure: no I/O, no clock.
+The forecaster feeds every observation once; the bank answers with every expert's counts at the scored horizons and
+with three guesses at how large their errors will be. Pure: no I/O, no clock.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
+from forecasting.demand.cohorts import SignupCohorts
+from forecasting.demand.levels import TINY, Levels, ValueRing
 from forecasting.demand.seasonal import SeasonalShape
 from forecasting.demand.settings import ForecastSettings
+from forecasting.demand.stack import OnlineRidge
 from forecasting.types import FloatArray
 
 
@@ -26,10 +30,39 @@ class Expert(IntEnum):
     DAY = 4
     WEEK = 5
     PEAK = 6
+    COHORTS = 7
+    STACK = 8
 
 
-_MAX_LOG_GROWTH = math.log(30.0)  # No expert promises more than thirty times the level; beyond lies nonsense.
-_TINY = 1e-12
+class Scale(IntEnum):
+    """What the errors of the experts are measured in."""
+
+    LEARNED = 0
+    """A regression on level and recent changes: wide when it is restless."""
+    LEVEL = 1
+    """In proportion to the present level: growth multiplies."""
+    BASE = 2
+    """In proportion to the usual size: spikes out of nowhere add."""
+
+
+_NEVER = -(10**9)  # The index of an origin that has not been.
+_NUM_FEATURES = 13
+_NUM_SCALE_FEATURES = 8
+_MAX_FEATURE = 10.0
+_MAX_RING = 12_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outlook:
+    """What the bank expects after an interval.
+
+    Attributes:
+        points: Counts, shape ``(num_experts, num_horizons)``, >= 0; NaN where an expert has nothing to say.
+        scales: Counts that an error of one means, shape ``(num_scales, num_horizons)``, > 0.
+    """
+
+    points: FloatArray
+    scales: FloatArray
 
 
 class ExpertBank:
@@ -46,124 +79,166 @@ class ExpertBank:
         self._start_epoch = start_epoch
         self._step_seconds = step_seconds
         self._settings = settings
+        self.levels = Levels(settings)
+        self._cohorts = SignupCohorts(step_seconds=step_seconds, settings=settings)
         self._seasons = [
             SeasonalShape(
                 season_seconds=season,
                 step_seconds=step_seconds,
                 max_slots=settings.max_slots_per_season,
                 memory=settings.season_memory,
+                fast_gain=settings.fast_gain,
             )
             for season in settings.season_seconds
         ]
-        self._steps_per_season = [max(1, round(season / step_seconds)) for season in settings.season_seconds]
-        self._season_level = [math.nan for _ in self._seasons]
-        self._deseasonal = [math.nan for _ in self._seasons]
-        self._yesterday = _Ring(min(self._steps_per_season[0], 4096))
-        self.last = math.nan
-        self.fast = math.nan
-        self.slow = math.nan
-        self.volatility = 0.0
-        self._growth = 0.0
-        self.num_observed = 0
+        self._season_steps = [max(1, round(season / step_seconds)) for season in settings.season_seconds]
+        self._ring = ValueRing(min(max(self._season_steps) + 2, _MAX_RING))
+        self._horizons = np.asarray(settings.scored_horizons, dtype=np.float64)
+        self._steps = np.asarray(settings.scored_horizons, dtype=np.int64)
+        # Counts before the newest that a season before each target has; the last entry is a day before now.
+        day, longest = self._season_steps[0], self._season_steps[-1]
+        self._season_back = np.concatenate([day - self._steps, longest - self._steps, [day]])
+        self._learner = _Learner(settings)
+        self.outlook = Outlook(
+            points=np.zeros((len(Expert), self._steps.size)), scales=np.full((len(Scale), self._steps.size), TINY)
+        )
 
-    @property
-    def log_growth_per_step(self) -> float:
-        """The smoothed log growth rate of the level, per step."""
-        return self._growth
-
-    def observe(self, index: int, value: float) -> None:
-        """Take the count of interval ``index``; a missing one only moves time.
+    def observe(self, index: int, count: float, signups: float) -> None:
+        """Take the counts of interval ``index``; a missing one only moves time.
 
         Args:
             index: Number of the interval since the start, ascending by one.
-            value: The count, >= 0, or NaN.
+            count: The target's count, >= 0, or NaN.
+            signups: Sign-ups where the target is requests, >= 0, or NaN.
         """
-        self._yesterday.push(value)
-        if math.isnan(value):
-            return
-        settings = self._settings
-        if self.num_observed == 0:
-            self.last = self.fast = self.slow = value
-            self._season_level = [value for _ in self._seasons]
-            self._deseasonal = [value for _ in self._seasons]
-        change = abs(value - self.fast)
-        gain = max(settings.volatility_smoothing, 1.0 / (self.num_observed + 1.0))
-        self.volatility += gain * (change - self.volatility)
-        self._observe_growth(value)
-        self.last = value
-        self.slow += settings.slow_smoothing * (value - self.slow)
-        epoch = self._start_epoch + index * self._step_seconds
-        for position, shape in enumerate(self._seasons):
-            self._observe_season(position, shape, epoch, value)
-        self.num_observed += 1
+        self._ring.push(count)
+        self._cohorts.observe(signups)
+        if not math.isnan(count):
+            self._learner.learn(index, count)
+            self.levels.observe(count)
+            epoch = self._start_epoch + index * self._step_seconds
+            for season, steps in zip(self._seasons, self._season_steps, strict=True):
+                season.observe(epoch, count, gain=max(1.0 / steps, 1.0 / self.levels.num_observed))
+        if self.levels.num_observed > 0:
+            self.outlook = self._look_ahead(index)
 
-    def _observe_growth(self, value: float) -> None:
-        settings = self._settings
-        before = self.fast
-        self.fast += settings.fast_smoothing * (value - self.fast)
-        offset = 0.05 * max(self.slow, self.fast) + _TINY
-        rate = math.log((self.fast + offset) / (before + offset))
-        damped = self._growth * math.exp(-1.0 / settings.trend_damping_steps)
-        self._growth = damped + settings.trend_smoothing * (rate - damped)
+    def _look_ahead(self, index: int) -> Outlook:
+        levels, num_horizons = self.levels, self._horizons.size
+        points = np.empty((len(Expert), num_horizons))
+        points[Expert.LAST] = levels.last
+        points[Expert.FAST_LEVEL] = levels.fast
+        points[Expert.SLOW_LEVEL] = levels.slow
+        points[Expert.TREND] = levels.trend(self._horizons)
+        epochs = self._start_epoch + (index + self._horizons) * self._step_seconds
+        points[Expert.DAY] = self._seasons[0].forecast(epochs)
+        points[Expert.WEEK] = self._seasons[-1].forecast(epochs)
+        before = self._ring.back(self._season_back)
+        points[Expert.PEAK] = np.fmax(levels.last, before[:num_horizons])
+        points[Expert.COHORTS] = self._cohorts.forecast(levels.fast)
+        unit = (levels.last + levels.fast + levels.slow) / 3.0 + 0.02 * self._seasons[0].level + TINY
+        features = self._features(points, before, unit)
+        predicted = np.maximum(self._learner.points.predict(features), 0.0)
+        points[Expert.STACK] = predicted * unit
+        scale_features = self._scale_features(points, unit)
+        scales = np.empty((len(Scale), num_horizons))
+        usual = self._learner.mean_error
+        scales[Scale.LEARNED] = np.maximum(self._learner.errors.predict(scale_features), 0.25 * usual) * unit
+        scales[Scale.LEVEL] = usual * unit
+        scales[Scale.BASE] = usual * (levels.base + TINY)
+        self._learner.remember(index, features, scale_features, predicted, unit)
+        return Outlook(points=np.maximum(points, 0.0), scales=scales)
 
-    def _observe_season(self, position: int, shape: SeasonalShape, epoch: float, value: float) -> None:
-        gain = max(1.0 / self._steps_per_season[position], 1.0 / (self.num_observed + 1.0))
-        level = self._season_level[position]
-        level += gain * (value - level)
-        self._season_level[position] = level
-        slot = shape.slot(epoch)
-        ratio = shape.ratio(slot)
-        # A slot that is nearly empty says nothing about the level, so its weight goes to zero with its ratio.
-        weight = self._settings.fast_smoothing * min(1.0, ratio)
-        deseasonalised = value / max(ratio, 0.1)
-        self._deseasonal[position] += weight * (deseasonalised - self._deseasonal[position])
-        shape.learn(slot, value / level if level > _TINY else 1.0)
+    def _features(self, points: FloatArray, before: FloatArray, unit: float) -> FloatArray:
+        """Return what the point regression sees, in units of the present level; what is unknown is the fast level."""
+        levels, num_horizons = self.levels, self._horizons.size
+        features = np.empty((num_horizons, _NUM_FEATURES))
+        features[:, 0] = levels.last
+        features[:, 1] = levels.fast
+        features[:, 2] = levels.middle
+        features[:, 3] = levels.slow
+        features[:, 4] = points[Expert.TREND]
+        features[:, 5] = points[Expert.DAY]
+        features[:, 6] = points[Expert.WEEK]
+        features[:, 7] = before[:num_horizons]
+        features[:, 8] = before[-1]
+        features[:, 9] = before[num_horizons:-1]
+        features[:, 10] = self._seasons[0].level
+        features[:, 11] = unit
+        features[:, 12] = points[Expert.COHORTS]
+        known = np.where(np.isfinite(features), features, levels.fast)
+        scaled: FloatArray = np.minimum(known / unit, _MAX_FEATURE)
+        return scaled
 
-    def forecast(self, index: int, horizons: FloatArray) -> FloatArray:
-        """Return every expert's forecast.
-
-        Args:
-            index: Number of the last observed interval.
-            horizons: Steps ahead, shape ``(num_horizons,)``, each >= 1.
-
-        Returns:
-            Counts, shape ``(num_experts, num_horizons)``, >= 0; NaN where nothing was observed yet.
-        """
-        points = np.empty((len(Expert), horizons.size))
-        points[Expert.LAST] = self.last
-        points[Expert.FAST_LEVEL] = self.fast
-        points[Expert.SLOW_LEVEL] = self.slow
-        points[Expert.TREND] = self._trend(horizons)
-        epochs = self._start_epoch + (index + horizons) * self._step_seconds
-        for position, shape in enumerate(self._seasons[:2]):
-            ratios = shape.ratios(shape.slots(epochs))
-            points[Expert.DAY + position] = self._deseasonal[position] * ratios
-        if len(self._seasons) == 1:
-            points[Expert.WEEK] = points[Expert.DAY]
-        yesterday = self._yesterday.back(self._steps_per_season[0] - horizons.astype(np.int64))
-        points[Expert.PEAK] = np.fmax(self.last, yesterday)
-        return np.maximum(points, 0.0)
-
-    def _trend(self, horizons: FloatArray) -> FloatArray:
-        damping = self._settings.trend_damping_steps
-        total = self._growth * damping * (1.0 - np.exp(-horizons / damping))
-        grown: FloatArray = self.fast * np.exp(np.clip(total, -_MAX_LOG_GROWTH, _MAX_LOG_GROWTH))
-        return grown
+    def _scale_features(self, points: FloatArray, unit: float) -> FloatArray:
+        """Return what the error regression sees: size, restlessness and disagreement, in units of the level."""
+        levels = self.levels
+        features = np.empty((self._horizons.size, _NUM_SCALE_FEATURES))
+        features[:, 0] = unit
+        features[:, 1] = levels.last
+        features[:, 2] = levels.slow
+        features[:, 3] = levels.volatility
+        features[:, 4] = levels.agitation
+        features[:, 5] = abs(levels.last - levels.fast)
+        features[:, 6] = np.abs(points[Expert.STACK] - levels.last)
+        features[:, 7] = np.abs(points[Expert.DAY] - points[Expert.STACK])
+        scaled: FloatArray = np.minimum(features / unit, _MAX_FEATURE)
+        return scaled
 
 
-class _Ring:
-    """The last values, newest last, in a bounded array."""
+class _Learner:
+    """The two regressions and the origins that still wait for their truth."""
 
-    def __init__(self, capacity: int) -> None:
-        self._values = np.full(capacity, np.nan)
-        self._next = 0
+    def __init__(self, settings: ForecastSettings) -> None:
+        self._settings = settings
+        self._steps = np.asarray(settings.scored_horizons, dtype=np.int64)
+        num_horizons, depth = self._steps.size, settings.scored_horizons[-1] + 1
+        point_prior = np.zeros(_NUM_FEATURES)
+        point_prior[:2] = 0.5  # Half the last value, half the fast level.
+        error_prior = np.zeros(_NUM_SCALE_FEATURES)
+        error_prior[[0, 3]] = 0.1, 1.0  # A tenth of the level and the usual change.
+        self.points = OnlineRidge(
+            prior=point_prior,
+            num_horizons=num_horizons,
+            memory=settings.stack_memory,
+            prior_steps=settings.stack_prior_steps,
+        )
+        self.errors = OnlineRidge(
+            prior=error_prior,
+            num_horizons=num_horizons,
+            memory=settings.stack_memory,
+            prior_steps=settings.stack_prior_steps,
+        )
+        self.mean_error = np.full(num_horizons, 0.3)
+        self._columns = np.arange(num_horizons)
+        self._features = np.zeros((depth, num_horizons, _NUM_FEATURES), dtype=np.float32)
+        self._scale_features = np.zeros((depth, num_horizons, _NUM_SCALE_FEATURES), dtype=np.float32)
+        self._predicted = np.zeros((depth, num_horizons), dtype=np.float32)
+        self._unit = np.zeros(depth)
+        self._index = np.full(depth, _NEVER, dtype=np.int64)
 
-    def push(self, value: float) -> None:
-        self._values[self._next] = value
-        self._next = (self._next + 1) % self._values.size
+    def remember(
+        self, index: int, features: FloatArray, scale_features: FloatArray, predicted: FloatArray, unit: float
+    ) -> None:
+        row = index % self._unit.size
+        self._features[row] = features
+        self._scale_features[row] = scale_features
+        self._predicted[row] = predicted
+        self._unit[row] = unit
+        self._index[row] = index
 
-    def back(self, steps: np.ndarray[tuple[int], np.dtype[np.int64]]) -> FloatArray:
-        """Return the values ``steps`` before the newest (0 is the newest); NaN outside the ring."""
-        inside = (steps >= 0) & (steps < self._values.size)
-        positions = (self._next - 1 - np.where(inside, steps, 0)) % self._values.size
-        return np.where(inside, self._values[positions], np.nan)
+    def learn(self, index: int, count: float) -> None:
+        rows = (index - self._steps) % self._unit.size
+        ready = self._index[rows] == index - self._steps
+        if not ready[0]:
+            return  # The nearest origin comes first; without it there is none.
+        mask = ready.astype(np.float64)
+        predicted = self._predicted[rows, self._columns] * mask
+        truth = count / np.where(ready, self._unit[rows], 1.0) * mask
+        error = truth - predicted
+        limit = self._settings.outlier_factor * self.mean_error
+        size = np.minimum(np.abs(error), 2.0 * limit)
+        self.points.learn(
+            self._features[rows, self._columns] * mask[:, None], predicted + np.clip(error, -limit, limit)
+        )
+        self.errors.learn(self._scale_features[rows, self._columns] * mask[:, None], size)
+        self.mean_error += 0.01 * mask * (size - self.mean_error)

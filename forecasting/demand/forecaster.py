@@ -11,24 +11,29 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from forecasting.demand.calibration import ANCHOR_LEVELS, LevelCorrection
 from forecasting.demand.events import DemandEvent, factor_between
 from forecasting.demand.experts import Expert, ExpertBank
-from forecasting.demand.pool import QuantilePool
+from forecasting.demand.gate import IngestGate
+from forecasting.demand.pool import GRID_LEVELS, QuantilePool
 from forecasting.demand.settings import ForecastSettings
 from forecasting.demand.surge import SurgeTrigger
 from forecasting.types import (
     DEFAULT_QUANTILES,
-    Calibration,
     DemandForecast,
     DemandTarget,
     FloatArray,
     ModelInfo,
     SeriesKey,
+    SurgePhase,
     SurgeState,
 )
 
 MODEL_NAME = "quantile-pool"
-_MEAN_LEVELS = np.linspace(0.025, 0.975, 20)
+
+_GRID_LOGITS = np.log(GRID_LEVELS / (1.0 - GRID_LEVELS))
+_FLOOR_LEVEL = 0.99
+_FLOOR_SECONDS = 1800.0  # The growth floor was measured over half an hour.
 
 
 class DemandForecaster:
@@ -70,12 +75,11 @@ class DemandForecaster:
         self._next_index = 0
         self._num_missing = 0
         self._bank = ExpertBank(start_epoch=start.timestamp(), step_seconds=step_seconds, settings=settings)
-        self._pool = QuantilePool(num_experts=len(Expert), settings=settings)
-        self._trigger = SurgeTrigger(start=start, step_seconds=step_seconds)
-        self._horizons = self._pool.horizons.astype(np.float64)
-        self._num_covered = 0
-        self._num_judged = 0
-        self._next_upper = math.nan
+        self._pool = QuantilePool(settings)
+        self._correction = LevelCorrection(settings)
+        self._trigger = SurgeTrigger(start=start, step_seconds=step_seconds, settings=settings)
+        self._signup_gate, self._request_gate = IngestGate(), IngestGate()
+        self._horizons = np.asarray(settings.scored_horizons, dtype=np.float64)
 
     @property
     def surge(self) -> SurgeState:
@@ -94,20 +98,27 @@ class DemandForecaster:
             signups: Sign-ups in the interval, >= 0; NaN is missing. A negative count is taken as missing.
             requests: Requests in the interval, >= 0; NaN is missing. A negative count is taken as missing.
         """
-        value, other = (requests, signups) if self._target is DemandTarget.REQUESTS else (signups, requests)
-        value = value if 0.0 <= value < math.inf else math.nan
-        other = other if 0.0 <= other < math.inf else math.nan
         index = self._next_index
-        value /= self._event_factor(index)
-        if math.isnan(value):
+        factor = self._event_factor(index)
+        trigger = self._trigger
+        signups = self._signup_gate.admit(index, signups / factor, is_corroborated=trigger.is_raised(leading=False))
+        requests = self._request_gate.admit(index, requests / factor, is_corroborated=trigger.is_raised(leading=True))
+        targets_requests = self._target is DemandTarget.REQUESTS
+        count = requests if targets_requests else signups
+        if math.isnan(count):
             self._num_missing += 1
         else:
-            self._judge(value)
-            self._pool.score(index, value)
-        self._trigger.observe(index, leading=signups if signups >= 0.0 else math.nan, lagging=requests)
-        self._bank.observe(index, value)
+            self._pool.score(index, count)
+            self._correction.score(index, count)
+        trigger.observe(index, leading=signups, lagging=requests)
+        self._bank.observe(index, count, signups if targets_requests else math.nan)
         self._next_index = index + 1
-        self._pool.remember(index, self._bank.forecast(index, self._horizons), self._scale())
+        if self._bank.levels.num_observed == 0:
+            return
+        self._pool.remember(index, self._bank.outlook)
+        if self._correction.is_due(index):
+            in_surge = not trigger.is_calm
+            self._correction.remember(index, self._quantiles(ANCHOR_LEVELS), in_surge=in_surge)
 
     def _event_factor(self, index: int) -> float:
         """Return what known events multiply the demand of an interval by."""
@@ -116,14 +127,41 @@ class DemandForecaster:
         start = self._start.timestamp() + index * self._step_seconds
         return factor_between(self._events, start, start + self._step_seconds)
 
-    def _judge(self, value: float) -> None:
-        if math.isfinite(self._next_upper):
-            self._num_judged += 1
-            self._num_covered += value <= self._next_upper
-        self._next_upper = math.nan
+    def _quantiles(self, wanted: FloatArray) -> FloatArray:
+        """Return calibrated quantiles at the scored horizons, without events.
 
-    def _scale(self) -> float:
-        return self._bank.volatility + 0.1 * max(self._bank.slow, 0.0) + 1e-9
+        Args:
+            wanted: Levels, ascending, shape ``(num_levels,)``.
+
+        Returns:
+            Counts, shape ``(num_levels, num_horizons)``, non-decreasing along the levels.
+        """
+        in_surge = not self._trigger.is_calm
+        grid = self._pool.quantiles(self._bank.outlook)
+        levels = self._correction.levels(wanted, in_surge=in_surge)
+        logits = np.log(levels / (1.0 - levels))
+        read = np.empty_like(levels)
+        for column in range(levels.shape[1]):
+            read[:, column] = np.interp(logits[:, column], _GRID_LOGITS, grid[:, column])
+        return np.maximum.accumulate(self._bounded(read, wanted, in_surge=in_surge), axis=0)
+
+    def _bounded(self, quantiles: FloatArray, levels: FloatArray, *, in_surge: bool) -> FloatArray:
+        """Widen what too little evidence has made narrow, and cut what no demand has ever done."""
+        settings, now = self._settings, self._bank.levels
+        beyond = np.clip((levels - _FLOOR_LEVEL) / (GRID_LEVELS[-1] - _FLOOR_LEVEL), 0.0, 1.0)[:, None]
+        growth = settings.growth_floor + (settings.growth_cap - settings.growth_floor) * beyond
+        cap = np.maximum(now.record, growth * np.maximum(now.last, now.trend(self._horizons)))
+        known = self._correction.num_scored(in_surge=in_surge)
+        if known * settings.calibration_stride < settings.min_residuals:
+            reach = np.minimum(self._horizons * self._step_seconds / _FLOOR_SECONDS, 1.0)
+            # A cold start knows nothing of its noise, so there the floor does not wait for half an hour to pass.
+            reach = reach if in_surge else np.ones_like(reach)
+            outward = np.clip((np.abs(levels - 0.5)) / 0.49, 0.0, 1.0)[:, None]
+            high = now.fast * (1.0 + (settings.growth_floor - 1.0) * outward * reach)
+            low = now.fast * (1.0 - outward * (1.0 - 1.0 / settings.growth_floor))
+            quantiles = np.where(levels[:, None] > 0.5, np.maximum(quantiles, high), quantiles)
+            quantiles = np.where(levels[:, None] < 0.5, np.minimum(quantiles, low), quantiles)
+        return np.minimum(quantiles, cap)
 
     def forecast(self, *, num_steps: int, levels: tuple[float, ...] = DEFAULT_QUANTILES) -> DemandForecast:
         """Forecast the next intervals; the state does not change.
@@ -141,71 +179,89 @@ class DemandForecaster:
         _check_levels(levels)
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, not {num_steps}")
-        wanted = np.asarray(levels)
-        index = self._next_index - 1
-        everything = np.concatenate([wanted, _MEAN_LEVELS])
-        order = np.argsort(everything, kind="stable")
+        wanted = np.asarray(levels, dtype=np.float64)
+        everything = np.unique(np.concatenate([wanted, GRID_LEVELS]))
         steps = np.arange(1.0, num_steps + 1.0)
-        if self._bank.num_observed == 0:
+        if self._bank.levels.num_observed == 0:
             quantiles = np.zeros((everything.size, num_steps))
         else:
-            points = self._bank.forecast(index, self._horizons)
-            at_grid = np.empty((everything.size, self._horizons.size))
-            at_grid[order] = self._pool.quantiles(points, self._scale(), everything[order])
-            quantiles = _between(self._horizons, at_grid, steps)
+            quantiles = _between(self._horizons, self._quantiles(everything), steps)
         factors = np.array([self._event_factor(self._next_index + step) for step in range(num_steps)])
-        warnings = self._warnings()
-        upper = factors * self._with_floor(quantiles[: wanted.size], wanted)
+        quantiles *= factors
         return DemandForecast(
             key=self._key,
             target=self._target,
             issued_at=self.issued_at,
             step_seconds=self._step_seconds,
             levels=levels,
-            mean=factors * quantiles[wanted.size :].mean(axis=0),
-            quantiles=upper,
+            mean=_mean(everything, quantiles),
+            quantiles=quantiles[np.searchsorted(everything, wanted)],
             surge=self.surge,
             model=ModelInfo(
                 name=MODEL_NAME,
                 fitted_seconds=self._next_index * self._step_seconds,
-                num_points=self._bank.num_observed,
+                num_points=self._bank.levels.num_observed,
             ),
-            calibration=Calibration(),
-            reasons=self._reasons(),
-            warnings=warnings,
+            calibration=self._correction.report(),
+            reasons=self._reasons(factors),
+            warnings=self._warnings(),
         )
 
-    def _with_floor(self, quantiles: FloatArray, levels: FloatArray) -> FloatArray:
-        """Widen the upper side while too few errors are known, by the growth that recorded load has shown."""
-        settings = self._settings
-        if int(self._pool.num_scored[0]) >= settings.min_residuals or self._bank.num_observed == 0:
-            return quantiles
-        above = np.clip((levels - 0.5) / 0.49, 0.0, 1.0)
-        floor = self._bank.fast * (1.0 + (settings.growth_floor - 1.0) * above)
-        floored = np.where(levels[:, None] > 0.5, np.maximum(quantiles, floor[:, None]), quantiles)
-        below = self._bank.fast * (1.0 - np.clip((0.5 - levels) / 0.49, 0.0, 1.0) / settings.growth_floor)
-        widened = np.where(levels[:, None] < 0.5, np.minimum(floored, below[:, None]), floored)
-        return np.maximum.accumulate(widened, axis=0)
-
-    def _reasons(self) -> tuple[str, ...]:
-        if self._bank.num_observed == 0:
+    def _reasons(self, factors: FloatArray) -> tuple[str, ...]:
+        if self._bank.levels.num_observed == 0:
             return ()
-        weights = self._pool.weights()[:, min(2, self._horizons.size - 1)]
-        ranked = sorted(Expert, key=lambda expert: -weights[expert])
-        shares = ", ".join(f"{expert.name.lower()} {weights[expert]:.0%}" for expert in ranked[:3])
-        return (f"pool weights at 3 steps: {shares}", f"last value {self._bank.last:.6g} per step")
+        column = min(2, self._horizons.size - 1)
+        shares = self._pool.expert_shares()[:, column]
+        ranked = sorted(Expert, key=lambda expert: -shares[expert])[:3]
+        named = ", ".join(f"{expert.name.lower().replace('_', ' ')} {shares[expert]:.0%}" for expert in ranked)
+        reasons = [
+            f"last value {self._bank.levels.last:.6g} per step, usual {self._bank.levels.base:.6g}",
+            f"experts at {int(self._horizons[column])} steps, weighted by recent loss at the P90: {named}",
+        ]
+        points = self._bank.outlook.points[Expert.COHORTS]
+        if math.isfinite(points[column]):
+            reasons.append(
+                f"cohorts of sign-ups alone would ask for {points[column]:.6g} at {int(self._horizons[column])} steps"
+            )
+        if self.surge.phase is not SurgePhase.CALM:
+            reasons.append(f"{self.surge.phase.value}: quantiles are calibrated on surges, scale-down should wait")
+        if np.any(factors != 1.0):
+            reasons.append("known events: " + ", ".join(f"{event.name} x{event.factor:g}" for event in self._events))
+        return tuple(reasons)
 
     def _warnings(self) -> tuple[str, ...]:
         warnings: list[str] = []
-        if self._bank.num_observed == 0:
+        num_observed = self._bank.levels.num_observed
+        if num_observed == 0:
             warnings.append("nothing was observed: the forecast says nothing")
-        elif int(self._pool.num_scored[0]) < self._settings.min_residuals:
+        elif num_observed < self._settings.min_residuals:
             warnings.append(
-                f"only {self._bank.num_observed} points: intervals rest on the growth of recorded fleets, not on data"
+                f"only {num_observed} points: intervals rest on the growth of recorded fleets, not on these data"
             )
         if self._num_missing:
             warnings.append(f"{self._num_missing} of {self._next_index} intervals are missing")
+        for name, gate in (("sign-ups", self._signup_gate), ("requests", self._request_gate)):
+            if gate.is_holding:
+                warnings.append(f"suspected metric fault in {name}: the newest reading is held back, hold capacity")
+            elif gate.last_fault_index is not None:
+                at = self._start + timedelta(seconds=self._step_seconds * gate.last_fault_index)
+                warnings.append(f"{gate.num_faults} suspected metric faults in {name}, the last at {at.isoformat()}")
         return tuple(warnings)
+
+
+def _mean(levels: FloatArray, quantiles: FloatArray) -> FloatArray:
+    """Return the mean of a distribution given by quantiles; each stands for the levels nearest to it.
+
+    Args:
+        levels: Ascending, shape ``(num_levels,)``.
+        quantiles: Shape ``(num_levels, num_steps)``.
+
+    Returns:
+        Shape ``(num_steps,)``.
+    """
+    edges = np.concatenate([[0.0], 0.5 * (levels[1:] + levels[:-1]), [1.0]])
+    mean: FloatArray = np.diff(edges) @ quantiles
+    return mean
 
 
 def _between(horizons: FloatArray, values: FloatArray, steps: FloatArray) -> FloatArray:

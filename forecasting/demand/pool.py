@@ -1,122 +1,116 @@
-"""Joins the experts at the level of quantiles, by how well each did lately at the P90.
+"""Joins the experts at the level of quantiles, by how well each did lately.
 
-The forecaster hands over every expert's point forecasts; the pool waits for the truth, keeps each expert's scaled
-errors per horizon, and answers with a weighted mean of the experts' empirical quantiles. Pure and bounded.
+A member of the pool is an expert together with a scale for its errors. The forecaster hands over every expert's
+counts; the pool waits for the truth, keeps each member's scaled residuals per horizon, and answers with a weighted mean
+of the members' quantiles. A member's weight at a level follows its recent pinball loss at the nearest of P50, P90 and
+P98, because the member that has the middle right is seldom the one that has the tail right. Pure and bounded.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from forecasting.demand.experts import Expert, Outlook, Scale
+from forecasting.demand.residuals import ResidualHistograms
 from forecasting.demand.settings import ForecastSettings
 from forecasting.types import FloatArray
 
-_WEIGHT_LEVEL = 0.9
+GRID_LEVELS = np.array(
+    [0.002, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.98, 0.99, 0.995, 0.998]
+)
+"""Levels that the mixed distribution is held at."""
+
+_ANCHORS = np.array([0.5, 0.9, 0.98])
+_ANCHOR_ROWS = np.searchsorted(GRID_LEVELS, _ANCHORS)
+_PLACE = np.interp(np.abs(GRID_LEVELS - 0.5) + 0.5, _ANCHORS, np.arange(_ANCHORS.size, dtype=np.float64))
+_LOWER = np.minimum(_PLACE.astype(np.int64), _ANCHORS.size - 2)
+_FRACTION = (_PLACE - _LOWER)[:, None, None, None]
+_EARLY_TRUTHS = 64  # While so few truths are known, each of them changes the quantiles.
+_ANCHOR_COLUMN = _ANCHORS[:, None, None, None]
+_NEVER = -(10**9)  # The index of an origin that has not been.
+_MAX_LOSS = 50.0  # In units of the mean count; one absurd reading must not decide for weeks.
+_TINY = 1e-12
 
 
 class QuantilePool:
-    """Scores experts and mixes their quantiles."""
+    """Scores members and mixes their quantiles."""
 
-    def __init__(self, *, num_experts: int, settings: ForecastSettings) -> None:
-        """Start with equal weights and no errors.
-
-        Args:
-            num_experts: Rows of the forecasts that will come.
-            settings: The constants.
-        """
+    def __init__(self, settings: ForecastSettings) -> None:
+        """Start with equal weights and no residuals."""
         self._settings = settings
-        self.horizons = np.asarray(settings.scored_horizons, dtype=np.int64)
-        num_horizons = self.horizons.size
-        depth = int(self.horizons[-1]) + 1
-        self._pending = np.full((depth, num_experts, num_horizons), np.nan)
-        self._pending_scale = np.full(depth, np.nan)
-        self._errors = np.full((settings.residual_window, num_experts, num_horizons), np.nan, dtype=np.float32)
-        self._offset = np.zeros((num_experts, num_horizons))
-        self._loss = np.zeros((num_experts, num_horizons))
-        self._loss_weight = np.zeros(num_horizons)
-        self.num_scored = np.zeros(num_horizons, dtype=np.int64)
+        self._steps = np.asarray(settings.scored_horizons, dtype=np.int64)
+        num_horizons, depth = self._steps.size, settings.scored_horizons[-1] + 1
+        self._columns = np.arange(num_horizons)
+        shape = (len(Expert), len(Scale), num_horizons)
+        self._points = np.zeros((depth, len(Expert), num_horizons), dtype=np.float32)
+        self._scales = np.ones((depth, len(Scale), num_horizons), dtype=np.float32)
+        self._index = np.full(depth, _NEVER, dtype=np.int64)
+        self._residuals = ResidualHistograms(shape=shape, num_bins=settings.num_bins, memory=settings.residual_memory)
+        self._own = np.zeros((GRID_LEVELS.size, *shape))
+        self._loss = np.zeros((_ANCHORS.size, *shape))
+        self._mean = 0.0
         self._num_truths = 0
+        self.num_scored = np.zeros(num_horizons, dtype=np.int64)
 
-    def remember(self, index: int, points: FloatArray, scale: float) -> None:
-        """Keep the forecasts that were made after interval ``index`` until their truth arrives.
+    def remember(self, index: int, outlook: Outlook) -> None:
+        """Keep the forecasts that were made after interval ``index`` until their truth arrives."""
+        row = index % self._index.size
+        self._points[row] = np.where(np.isfinite(outlook.points), outlook.points, outlook.points[Expert.LAST])
+        self._scales[row] = outlook.scales
+        self._index[row] = index
 
-        Args:
-            index: The last observed interval.
-            points: Counts, shape ``(num_experts, num_horizons)``.
-            scale: Counts that an error of one means, > 0.
-        """
-        row = index % self._pending.shape[0]
-        self._pending[row] = points
-        self._pending_scale[row] = scale
-
-    def score(self, index: int, value: float) -> None:
-        """Score the forecasts whose target is interval ``index``.
-
-        Args:
-            index: The interval that has just been observed.
-            value: Its count, >= 0.
-        """
-        columns = np.arange(self.horizons.size)
-        rows = (index - self.horizons) % self._pending.shape[0]
-        made = (self.horizons <= index) & np.isfinite(self._pending_scale[rows])
-        errors = (value - self._pending[rows, :, columns].T) / self._pending_scale[rows]
-        self._keep(errors, made & np.isfinite(errors).any(axis=0))
-        if self._num_truths % self._settings.refresh_steps == 0:
-            self._refresh_offsets()
+    def score(self, index: int, count: float) -> None:
+        """Score the forecasts whose target is interval ``index``, whose count has just been observed."""
+        rows = (index - self._steps) % self._index.size
+        ready = self._index[rows] == index - self._steps
+        gain = max(0.002, 1.0 / (self._num_truths + 1.0))
+        self._mean += gain * (count - self._mean)
         self._num_truths += 1
+        if not ready[0]:
+            return  # The nearest origin comes first; without it there is none.
+        errors = count - self._points[rows, :, self._columns].T.astype(np.float64)
+        scales = self._scales[rows, :, self._columns].T.astype(np.float64)
+        residuals = errors[:, None, :] / np.maximum(scales, _TINY)
+        self._score_members(residuals, scales, ready)
+        self._residuals.add(residuals, ready)
+        self.num_scored += ready
+        if self._num_truths < _EARLY_TRUTHS or self._num_truths % self._settings.refresh_steps == 0:
+            self._own = self._residuals.quantiles(GRID_LEVELS)
 
-    def _keep(self, errors: FloatArray, made: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-        excess = errors - self._offset
-        loss = np.where(excess > 0.0, _WEIGHT_LEVEL * excess, (_WEIGHT_LEVEL - 1.0) * excess)
-        keep = 1.0 - 1.0 / self._settings.loss_memory_steps
-        self._loss_weight = np.where(made, keep * self._loss_weight + 1.0, self._loss_weight)
-        gain = np.where(made, 1.0 / np.maximum(self._loss_weight, 1.0), 0.0)
-        self._loss += gain * np.where(np.isfinite(loss), loss - self._loss, 0.0)
-        slots = (self.num_scored % self._errors.shape[0])[made]
-        columns = np.flatnonzero(made)
-        self._errors[slots, :, columns] = errors[:, columns].T
-        self.num_scored[made] += 1
-
-    def _refresh_offsets(self) -> None:
-        self._offset = self._error_quantiles(np.array([_WEIGHT_LEVEL]))[0]
-
-    def _error_quantiles(self, levels: FloatArray) -> FloatArray:
-        filled = int(min(self.num_scored.max(initial=0), self._errors.shape[0]))
-        if filled == 0:
-            return np.zeros((levels.size, *self._offset.shape))
-        ordered = np.sort(self._errors[:filled], axis=0)  # NaN sorts last.
-        num_valid = np.sum(np.isfinite(ordered), axis=0)
-        # The conformal rank: with n errors the level q is the ceil(q (n + 1))-th, interpolated.
-        position = levels[:, None, None] * (num_valid + 1.0) - 1.0
-        position = np.clip(position, 0.0, np.maximum(num_valid - 1.0, 0.0))
-        lower = np.floor(position).astype(np.int64)
-        upper = np.minimum(lower + 1, np.maximum(num_valid - 1, 0))
-        fraction = position - lower
-        low = np.take_along_axis(ordered, lower, axis=0)
-        high = np.take_along_axis(ordered, upper, axis=0)
-        between: FloatArray = np.nan_to_num(low + fraction * (high - low))
-        return between
+    def _score_members(
+        self, residuals: FloatArray, scales: FloatArray, ready: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    ) -> None:
+        excess = residuals - self._own[_ANCHOR_ROWS]
+        loss = np.maximum(_ANCHOR_COLUMN * excess, (_ANCHOR_COLUMN - 1.0) * excess)
+        # In units of the mean count: what counts is capacity, and a quiet night must not outvote a busy day.
+        loss = np.minimum(loss * (scales / (self._mean + _TINY)), _MAX_LOSS)
+        gain = np.where(ready, np.maximum(1.0 / self._settings.loss_memory, 1.0 / (self.num_scored + 1.0)), 0.0)
+        self._loss += gain * (loss - self._loss)
 
     def weights(self) -> FloatArray:
-        """Return the weight of each expert at each scored horizon, shape ``(num_experts, num_horizons)``."""
-        least = np.maximum(self._loss.min(axis=0, keepdims=True), 1e-9)
+        """Return the members' weights, shape ``(3, num_experts, num_scales, num_horizons)``, for P50, P90 and P98."""
+        least = np.maximum(self._loss.min(axis=(1, 2), keepdims=True), 1e-9)
         raw = (np.maximum(self._loss, least) / least) ** -self._settings.weight_sharpness
-        weights: FloatArray = raw / raw.sum(axis=0, keepdims=True)
+        weights: FloatArray = raw / raw.sum(axis=(1, 2), keepdims=True)
         return weights
 
-    def quantiles(self, points: FloatArray, scale: float, levels: FloatArray) -> FloatArray:
+    def expert_shares(self) -> FloatArray:
+        """Return each expert's share at the P90, shape ``(num_experts, num_horizons)``."""
+        shares: FloatArray = self.weights()[1].sum(axis=1)
+        return shares
+
+    def quantiles(self, outlook: Outlook) -> FloatArray:
         """Return the mixed quantiles at the scored horizons.
 
         Args:
-            points: The experts' forecasts now, shape ``(num_experts, num_horizons)``.
-            scale: Counts that an error of one means, > 0.
-            levels: Ascending, shape ``(num_levels,)``.
+            outlook: What the experts expect now.
 
         Returns:
-            Counts, shape ``(num_levels, num_horizons)``, non-decreasing along the levels, >= 0.
+            Counts at :data:`GRID_LEVELS`, shape ``(num_levels, num_horizons)``, non-decreasing along the levels, >= 0.
         """
-        weights = np.where(np.isfinite(points), self.weights(), 0.0)
-        weights /= np.maximum(weights.sum(axis=0, keepdims=True), 1e-12)
-        own = np.nan_to_num(points) + scale * self._error_quantiles(levels)
-        mixed = np.sum(weights * np.maximum(own, 0.0), axis=1)
-        return np.maximum.accumulate(np.maximum(mixed, 0.0), axis=0)
+        points = np.where(np.isfinite(outlook.points), outlook.points, outlook.points[Expert.LAST])
+        own = np.maximum(points[:, None, :] + outlook.scales * self._own, 0.0)
+        weights = self.weights()
+        # The weights of a level lie between those of its neighbours among the anchors; low levels mirror high ones.
+        mixed = np.einsum("gkjh,gkjh->gh", weights[_LOWER] + (weights[_LOWER + 1] - weights[_LOWER]) * _FRACTION, own)
+        return np.maximum.accumulate(mixed, axis=0)

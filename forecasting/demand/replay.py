@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from forecasting.demand.events import DemandEvent
 from forecasting.demand.forecaster import DemandForecaster
 from forecasting.demand.settings import ForecastSettings
 from forecasting.errors import NotEnoughDataError
-from forecasting.types import DEFAULT_QUANTILES, DemandForecast, DemandSeries, DemandTarget
+from forecasting.types import DEFAULT_QUANTILES, DemandForecast, DemandSeries, DemandTarget, FloatArray
 
 _BLOCK_POINTS = 1008
 """The history of a forecast starts at a multiple of this many points, so that many forecasts can share one pass and a
@@ -117,6 +119,18 @@ def forecast_times(
         done = known
         results[position] = pair.with_age(forecaster.forecast(num_steps=num_steps, levels=levels), known)
     return [results[position] for position in range(len(as_of))]
+
+
+def aligned_signups(signups: DemandSeries | None, main: DemandSeries) -> FloatArray | None:
+    """Return sign-ups on the grid of the target, shape of ``main.values``; None where there are none.
+
+    Raises:
+        ValueError: If the steps differ.
+    """
+    if signups is None:
+        return None
+    pair = _Pair(signups=signups, requests=main)
+    return np.array([signup_count for signup_count, _ in pair.counts(0, main.num_points)])
 
 
 def _history_start(known: int, step_seconds: float) -> int:

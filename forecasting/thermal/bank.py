@@ -16,7 +16,15 @@ from forecasting.types import FloatArray
 
 
 def saturate(ratio: FloatArray, saturation: float) -> FloatArray:
-    """Return the effective power ratio of a power ratio, any shape; linear above the limit, so that it always rises."""
+    """Return the effective power ratio; linear above the limit, so that it always rises.
+
+    Args:
+        ratio: Power over the limit, any shape, >= 0.
+        saturation: Concavity ``c``, 0..1.
+
+    Returns:
+        Effective ratio, same shape.
+    """
     effective: FloatArray = ratio * (1.0 + saturation * (1.0 - np.minimum(ratio, 1.0)))
     return effective
 
@@ -24,7 +32,13 @@ def saturate(ratio: FloatArray, saturation: float) -> FloatArray:
 def unsaturate(effective: FloatArray, saturation: float) -> FloatArray:
     """Return the power ratio whose effective ratio is ``effective``; the inverse of :func:`saturate`.
 
-    Solves ``c u^2 - (1 + c) u + e = 0`` for the smaller root, written so that ``c = 0`` needs no case of its own.
+    Args:
+        effective: Effective ratio, any shape, >= 0.
+        saturation: Concavity ``c``, 0..1.
+
+    Returns:
+        Power over the limit, same shape: the smaller root of ``c u^2 - (1 + c) u + e = 0``, written so that ``c = 0``
+        needs no case of its own.
     """
     slope = 1.0 + saturation
     below = np.minimum(effective, 1.0)
@@ -56,7 +70,12 @@ class PowerBank:
         return gate
 
     def advance(self, elapsed_seconds: float, ratio: FloatArray) -> None:
-        """Step all filters exactly through ``elapsed_seconds`` at mean power ``ratio``, shape ``(num_gpus,)``."""
+        """Step all filters exactly through a time at constant power.
+
+        Args:
+            elapsed_seconds: The time, >= 0.
+            ratio: Mean power over the limit, shape ``(num_gpus,)``.
+        """
         keep = np.exp(-elapsed_seconds / self.time_constants)[:, None]
         self.filtered *= keep
         self.filtered += (1.0 - keep) * saturate(ratio, self._settings.saturation)
@@ -66,7 +85,12 @@ class PowerBank:
         self._variance = (1.0 - share) * (self._variance + share * difference**2)
 
     def settle(self, chosen: NDArray[np.bool_], ratio: FloatArray) -> None:
-        """Put ``chosen`` GPUs into the steady state of their present power; their past is unknown."""
+        """Put GPUs into the steady state of their present power; their past is unknown.
+
+        Args:
+            chosen: Which, shape ``(num_gpus,)``.
+            ratio: Power over the limit, shape ``(num_gpus,)``.
+        """
         self.filtered[:, chosen] = saturate(ratio, self._settings.saturation)[chosen]
         self._mean[chosen] = ratio[chosen]
         self._variance[chosen] = 0.0

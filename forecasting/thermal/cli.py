@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path  # noqa: TID251
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,38 +32,34 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
-_Log = Annotated[
-    Path | None, typer.Argument(metavar="[LOG]", help="CSV, nvidia-smi CSV log or nvidia-smi table log; .gz too.")
-]
-_Limit = Annotated[float | None, typer.Option("--limit", help="Slowdown temperature, celsius.")]
-_PowerLimit = Annotated[
-    float | None, typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits.")
-]
-_Prometheus = Annotated[str | None, typer.Option("--prometheus", help="Read from this Prometheus URL, not a log.")]
-_Lookback = Annotated[str, typer.Option("--lookback", help="How far back to query Prometheus.")]
-_Step = Annotated[str, typer.Option("--step", help="Distance between the points queried.")]
-_TemperatureQuery = Annotated[str, typer.Option("--temperature-query", help="PromQL of the core temperature.")]
-_PowerQuery = Annotated[str, typer.Option("--power-query", help="PromQL of the power, watts.")]
-_State = Annotated[Path | None, typer.Option("--state", help="File with gains of an earlier fit, by GPU name.")]
-_Output = Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")]
-
 _TEMPERATURE = "meltguard_gpu_temperature_celsius"
 _POWER = "meltguard_gpu_power_watts"
 
 
 @app.command()
 def fit(
-    log: _Log = None,
-    limit: _Limit = None,
-    power_limit: _PowerLimit = None,
-    prometheus: _Prometheus = None,
-    lookback: _Lookback = "6h",
-    step: _Step = "15s",
-    temperature_query: _TemperatureQuery = _TEMPERATURE,
-    power_query: _PowerQuery = _POWER,
-    state: _State = None,
+    log: Annotated[
+        Path | None, typer.Argument(metavar="[LOG]", help="CSV, nvidia-smi CSV log or nvidia-smi table log; .gz too.")
+    ] = None,
+    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown temperature, celsius.")] = None,
+    power_limit: Annotated[
+        float | None,
+        typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
+    ] = None,
+    prometheus: Annotated[
+        str | None, typer.Option("--prometheus", help="Read from this Prometheus URL, not a log.")
+    ] = None,
+    lookback: Annotated[str, typer.Option("--lookback", help="How far back to query Prometheus.")] = "6h",
+    step: Annotated[str, typer.Option("--step", help="Distance between the points queried.")] = "15s",
+    temperature_query: Annotated[
+        str, typer.Option("--temperature-query", help="PromQL of the core temperature.")
+    ] = _TEMPERATURE,
+    power_query: Annotated[str, typer.Option("--power-query", help="PromQL of the power, watts.")] = _POWER,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="File with gains of an earlier fit, by GPU name.")
+    ] = None,
     save: Annotated[Path | None, typer.Option("--save", help="Write the gains to this state file.")] = None,
-    output: _Output = OutputFormat.TEXT,
+    output: Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")] = OutputFormat.TEXT,
 ) -> None:
     """Fit the thermal model of every GPU in a log and say what it learned."""
     from forecasting.thermal import documents
@@ -86,7 +82,9 @@ def fit(
 
 @app.command()
 def forecast(
-    log: _Log = None,
+    log: Annotated[
+        Path | None, typer.Argument(metavar="[LOG]", help="CSV, nvidia-smi CSV log or nvidia-smi table log; .gz too.")
+    ] = None,
     at: Annotated[
         list[str] | None,
         typer.Option("--at", help="Moment to forecast from, ISO-8601 or unix seconds; repeatable. Default: the end."),
@@ -95,18 +93,27 @@ def forecast(
     power: Annotated[
         str, typer.Option("--power", help="persist, known (the log's own later power) or WATTS.")
     ] = "persist",
-    limit: _Limit = None,
-    power_limit: _PowerLimit = None,
+    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown temperature, celsius.")] = None,
+    power_limit: Annotated[
+        float | None,
+        typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
+    ] = None,
     quantiles: Annotated[str, typer.Option("--quantiles", help="Levels, comma separated.")] = "0.05,0.5,0.95",
     gpu: Annotated[list[str] | None, typer.Option("--gpu", help="Only this GPU; repeatable.")] = None,
-    prometheus: _Prometheus = None,
-    lookback: _Lookback = "6h",
-    step: _Step = "15s",
-    temperature_query: _TemperatureQuery = _TEMPERATURE,
-    power_query: _PowerQuery = _POWER,
-    state: _State = None,
+    prometheus: Annotated[
+        str | None, typer.Option("--prometheus", help="Read from this Prometheus URL, not a log.")
+    ] = None,
+    lookback: Annotated[str, typer.Option("--lookback", help="How far back to query Prometheus.")] = "6h",
+    step: Annotated[str, typer.Option("--step", help="Distance between the points queried.")] = "15s",
+    temperature_query: Annotated[
+        str, typer.Option("--temperature-query", help="PromQL of the core temperature.")
+    ] = _TEMPERATURE,
+    power_query: Annotated[str, typer.Option("--power-query", help="PromQL of the power, watts.")] = _POWER,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="File with gains of an earlier fit, by GPU name.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture: .html or .svg.")] = None,
-    output: _Output = OutputFormat.TEXT,
+    output: Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")] = OutputFormat.TEXT,
 ) -> None:
     """Forecast temperature and the time to slowdown from moments of a log; no later temperature is read."""
     from forecasting.thermal import documents
@@ -145,7 +152,7 @@ def _read(
     end_seconds: float | None,
 ) -> TelemetryLog:
     """Read the log or query Prometheus; exactly one of them must be given."""
-    import time
+    import time  # noqa: TID251
 
     from forecasting.durations import parse_duration
     from forecasting.errors import InputError
@@ -298,10 +305,10 @@ def _write_plot(plot: Path, results: list[LogForecast], telemetry: TelemetryLog)
         plot.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ForecastingError(f"{plot}: picture cannot be written ({error}); check the folder") from error
-    print(f"wrote {plot}", file=sys.stderr)
+    print(f"wrote {plot}", file=sys.stderr)  # noqa: TID251
 
 
 def _warn(messages: tuple[str, ...]) -> None:
     """Write warnings to stderr, one line each."""
     for message in messages:
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {message}", file=sys.stderr)  # noqa: TID251

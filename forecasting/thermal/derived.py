@@ -51,7 +51,15 @@ def sustainable_power_watts(model: FleetThermalModel) -> FloatArray:
 
 
 def group_median(values: FloatArray, groups: NDArray[np.intp]) -> FloatArray:
-    """Return for every GPU the median of ``values`` in its group, ignoring NaN, shape ``(num_gpus,)``."""
+    """Return for every GPU the median of its group.
+
+    Args:
+        values: Shape ``(num_gpus,)``; NaN is ignored.
+        groups: Number of the group of each GPU, shape ``(num_gpus,)``.
+
+    Returns:
+        Medians, shape ``(num_gpus,)``; NaN for a group without values.
+    """
     medians = np.full(values.shape, np.nan)
     for group in np.unique(groups):
         inside = groups == group
@@ -62,27 +70,44 @@ def group_median(values: FloatArray, groups: NDArray[np.intp]) -> FloatArray:
 
 
 def inlet_temperature_celsius(model: FleetThermalModel, nodes: NDArray[np.intp]) -> FloatArray:
-    """Estimate the inlet: the median over the node's GPUs of the temperature at zero power, shape ``(num_gpus,)``.
+    """Estimate the inlet: the median over the node's GPUs of the temperature at zero power.
 
-    A single hot GPU (a bad mount, recorded 20 K above its siblings) does not move the median. NaN: no GPU of the node
-    was read yet. ``nodes`` numbers the node of each GPU.
+    A single hot GPU (a bad mount, recorded 20 K above its siblings) does not move the median.
+
+    Args:
+        model: The GPUs.
+        nodes: Number of the node of each GPU, shape ``(num_gpus,)``.
+
+    Returns:
+        Celsius, shape ``(num_gpus,)``; NaN: no GPU of the node was read yet.
     """
     return group_median(np.where(model.started, model.ambient_celsius, np.nan), nodes)
 
 
 def common_mode_celsius(now_celsius: FloatArray, before_celsius: FloatArray, groups: NDArray[np.intp]) -> FloatArray:
-    """Return how far a rack's or node's temperature at zero power moved together, kelvin, shape ``(num_gpus,)``.
+    """Return how far a rack's or node's temperature at zero power moved together.
 
     Args:
         now_celsius: ``ambient_celsius`` now.
         before_celsius: The same some time ago (15 minutes by default of the alerts).
         groups: Number of the node or rack of each GPU.
+
+    Returns:
+        Kelvin, shape ``(num_gpus,)``.
     """
     return group_median(now_celsius - before_celsius, groups)
 
 
 def hot_outlier(model: FleetThermalModel, groups: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return which GPUs are hotter at zero power than their siblings can explain, shape ``(num_gpus,)``."""
+    """Return which GPUs are hotter at zero power than their siblings can explain.
+
+    Args:
+        model: The GPUs.
+        groups: Number of the siblings' group of each GPU, shape ``(num_gpus,)``.
+
+    Returns:
+        Shape ``(num_gpus,)``.
+    """
     value = np.where(model.started, model.ambient_celsius, np.nan)
     excess = value - group_median(value, groups)
     spread = MAD_TO_DEVIATION * group_median(np.abs(excess), groups)
@@ -131,7 +156,12 @@ class ResistanceBaseline:
         self.celsius_per_watt: FloatArray = np.full(num_gpus, np.nan)
 
     def observe(self, model: FleetThermalModel, *, elapsed_seconds: float) -> None:
-        """Average in the resistance of fitted GPUs, ``elapsed_seconds`` after the last call."""
+        """Average in the resistance of fitted GPUs.
+
+        Args:
+            model: The GPUs.
+            elapsed_seconds: Since the last call.
+        """
         fitted = model.confidence == ThermalConfidence.FITTED
         present = model.thermal_resistance_celsius_per_watt
         share = -np.expm1(-max(elapsed_seconds, 0.0) / self._memory_seconds)
@@ -149,7 +179,15 @@ class ResistanceBaseline:
         self.celsius_per_watt = celsius_per_watt.copy()
 
     def drift(self, model: FleetThermalModel, groups: NDArray[np.intp]) -> ResistanceDrift:
-        """Compare each GPU with its own past and with its siblings (same number in ``groups``)."""
+        """Compare each GPU with its own past and with its siblings.
+
+        Args:
+            model: The GPUs.
+            groups: Number of the siblings' group of each GPU, shape ``(num_gpus,)``.
+
+        Returns:
+            The drift of each GPU.
+        """
         present = model.thermal_resistance_celsius_per_watt
         fitted = model.confidence == ThermalConfidence.FITTED
         past = np.where(fitted, present / self.celsius_per_watt - 1.0, np.nan)

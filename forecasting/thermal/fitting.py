@@ -80,7 +80,15 @@ def _fit(replay: LogReplay, typical: float | None) -> GpuFit:
 
 
 def state_of(fits: list[GpuFit], *, saved_at_seconds: float) -> ThermalState:
-    """Return the state to keep: GPUs whose gains were learned, named as the log names them."""
+    """Return the state to keep: GPUs whose gains were learned, named as the log names them.
+
+    Args:
+        fits: At least one fit.
+        saved_at_seconds: Unix time of the newest reading.
+
+    Returns:
+        The state.
+    """
     kept = [one for one in fits if one.confidence == ThermalConfidence.FITTED]
     return ThermalState(
         saved_at_seconds=saved_at_seconds,

@@ -27,6 +27,12 @@ from forecasting.types import FloatArray, ThermalConfidence
 
 BoolArray = NDArray[np.bool_]
 
+CONFIDENCE: NDArray[np.object_] = np.empty(3, dtype=object)
+"""Confidence by rank. Filled one by one: numpy turns members of a string enumeration into plain strings otherwise."""
+
+for _rank, _confidence in enumerate((ThermalConfidence.NONE, ThermalConfidence.FLEET_PRIOR, ThermalConfidence.FITTED)):
+    CONFIDENCE[_rank] = _confidence
+
 
 class FleetThermalModel:
     """Thermal models of many GPUs, updated and forecast together.
@@ -59,14 +65,11 @@ class FleetThermalModel:
         limit = _vector(power_limit_watts, num_gpus, "power_limit_watts")
         known = np.isfinite(limit) & (limit > 0.0)
         self.power_limit_watts = np.where(known, limit, settings.unknown_power_limit_watts)
-        self._believable_power_watts = np.where(
-            known, settings.maximum_power_ratio * self.power_limit_watts, settings.largest_power_watts
-        )
         self._power_cap_ratio = np.where(known, 1.0, np.inf)
         self._refit_phase = np.array([zlib.crc32(name.encode()) / 2.0**32 for name in gpus])
         self._bank = PowerBank(num_gpus=num_gpus, settings=settings)
         self._gains = GainEstimator(num_gpus=num_gpus, settings=settings)
-        self._check = SampleCheck(num_gpus=num_gpus, settings=settings)
+        self._check = SampleCheck(power_limit_watts=self.power_limit_watts, limit_known=known, settings=settings)
         self._calibration = IntervalCalibration(num_gpus=num_gpus, settings=settings)
         self._now_seconds = np.nan
         self._last_power = np.zeros(num_gpus)
@@ -127,10 +130,8 @@ class FleetThermalModel:
     @property
     def confidence(self) -> NDArray[np.object_]:
         """Where the gains come from, shape ``(num_gpus,)`` of ``ThermalConfidence``."""
-        confidence = np.full(len(self.gpus), ThermalConfidence.NONE, dtype=object)
-        confidence[self._has_history] = ThermalConfidence.FLEET_PRIOR
-        confidence[self._gains.evidence_seconds >= self.settings.fitted_seconds] = ThermalConfidence.FITTED
-        return confidence
+        fitted = self._gains.evidence_seconds >= self.settings.fitted_seconds
+        return CONFIDENCE[np.where(fitted, 2, self._has_history.astype(np.intp))]
 
     @property
     def guard_celsius(self) -> FloatArray:
@@ -230,8 +231,6 @@ class FleetThermalModel:
             elapsed_seconds=elapsed,
             temperature=temperature,
             power_watts=power,
-            believable_power_watts=self._believable_power_watts,
-            busy_power_watts=self.settings.busy_power_ratio * self.power_limit_watts,
             utilization_ratio=utilization_ratio,
             throttled=throttled,
         )

@@ -57,7 +57,12 @@ class GainEstimator:
         self.refit(chosen)
 
     def set_ambient(self, chosen: NDArray[np.bool_], ambient: FloatArray) -> None:
-        """Centre the ambient prior of ``chosen`` GPUs, which have no evidence yet, on ``ambient`` (celsius)."""
+        """Centre the ambient prior of GPUs that have no evidence yet.
+
+        Args:
+            chosen: Which, shape ``(num_gpus,)``.
+            ambient: Celsius, shape ``(num_gpus,)``.
+        """
         self._prior_mean[0, chosen] = ambient[chosen]
         self.parameters[0, chosen] = ambient[chosen]
 

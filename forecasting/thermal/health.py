@@ -40,13 +40,19 @@ class SampleCheck:
     """Judges samples of many GPUs; keeps a few numbers per GPU.
 
     Args:
-        num_gpus: Number of GPUs.
+        power_limit_watts: Shape ``(num_gpus,)``, finite.
+        limit_known: Where that limit is more than a guess, shape ``(num_gpus,)``.
         settings: Bounds.
     """
 
-    def __init__(self, *, num_gpus: int, settings: ThermalSettings) -> None:
+    def __init__(self, *, power_limit_watts: FloatArray, limit_known: BoolArray, settings: ThermalSettings) -> None:
         """Start without any past."""
+        num_gpus = power_limit_watts.size
         self._settings = settings
+        self._believable_power_watts = np.where(
+            limit_known, settings.maximum_power_ratio * power_limit_watts, settings.largest_power_watts
+        )
+        self._busy_power_watts = settings.busy_power_ratio * power_limit_watts
         self._power = np.full(num_gpus, np.nan)
         self._run_seconds = np.zeros(num_gpus)
         self._run_samples = np.zeros(num_gpus, dtype=np.int32)
@@ -65,8 +71,6 @@ class SampleCheck:
         elapsed_seconds: float,
         temperature: FloatArray,
         power_watts: FloatArray,
-        believable_power_watts: FloatArray,
-        busy_power_watts: FloatArray,
         utilization_ratio: FloatArray | None,
         throttled: BoolArray | None,
     ) -> None:
@@ -76,19 +80,17 @@ class SampleCheck:
             elapsed_seconds: Since the last sample; NaN for the first.
             temperature: Celsius, shape ``(num_gpus,)``.
             power_watts: Shape ``(num_gpus,)``.
-            believable_power_watts: Power above is impossible, shape ``(num_gpus,)``.
-            busy_power_watts: Power above means busy where utilisation is unknown, shape ``(num_gpus,)``.
             utilization_ratio: Shape ``(num_gpus,)``, or None.
             throttled: Shape ``(num_gpus,)``, or None.
         """
         settings = self._settings
         missing = ~(np.isfinite(temperature) & np.isfinite(power_watts))
         with np.errstate(invalid="ignore"):
-            impossible = (power_watts < 0.0) | (power_watts > believable_power_watts)
+            impossible = (power_watts < 0.0) | (power_watts > self._believable_power_watts)
             impossible |= temperature < settings.minimum_temperature_celsius
             impossible |= temperature > settings.maximum_temperature_celsius
         self._impossible = np.where(impossible, self._impossible + 1, np.where(missing, self._impossible, 0))
-        frozen = self._frozen(elapsed_seconds, power_watts, busy_power_watts, utilization_ratio)
+        frozen = self._frozen(elapsed_seconds, power_watts, utilization_ratio)
         state = np.full(temperature.shape, SampleState.GOOD, dtype=np.int8)
         if throttled is not None:
             state[np.asarray(throttled, dtype=np.bool_)] = SampleState.THROTTLED
@@ -101,7 +103,6 @@ class SampleCheck:
         self,
         elapsed_seconds: float,
         power_watts: FloatArray,
-        busy_power_watts: FloatArray,
         utilization_ratio: FloatArray | None,
     ) -> BoolArray:
         """Count runs of identical power and return where they are too long to be true."""
@@ -114,7 +115,7 @@ class SampleCheck:
         self._run_samples = np.where(same, self._run_samples + 1, 0).astype(np.int32)
         self._power = np.where(np.isfinite(power_watts), power_watts, self._power)
         with np.errstate(invalid="ignore"):
-            busy = power_watts > busy_power_watts
+            busy = power_watts > self._busy_power_watts
         if utilization_ratio is not None:
             busy = np.where(np.isfinite(utilization_ratio), utilization_ratio > settings.busy_utilization_ratio, busy)
         samples = np.where(self._fractional, settings.frozen_samples, settings.frozen_whole_watt_samples)

@@ -46,7 +46,17 @@ class Snapshot:
 def model_deviation(
     settings: ThermalSettings, *, base_variance: FloatArray, relative_deviation: FloatArray, change: FloatArray
 ) -> FloatArray:
-    """Return the model's own standard deviation, kelvin: reading and offset, and gains in proportion to the change."""
+    """Return the model's own standard deviation: reading and offset, and gains in proportion to the change.
+
+    Args:
+        settings: Constants.
+        base_variance: Variance of offset and reading, shape ``(num_gpus,)``.
+        relative_deviation: Of the plateau rise, shape ``(num_gpus,)``.
+        change: Forecast change in rise, kelvin, shape ``(num_gpus,)``.
+
+    Returns:
+        Kelvin, shape ``(num_gpus,)``.
+    """
     share = relative_deviation**2 + settings.structural_ratio**2
     deviation: FloatArray = np.sqrt(base_variance + share * change**2)
     return deviation
@@ -78,10 +88,17 @@ class IntervalCalibration:
         self.num_missed: NDArray[np.int32] = np.zeros((num_horizons, num_gpus), dtype=np.int32)
 
     def factor(self, horizon_seconds: float, chosen: slice) -> FloatArray:
-        """Return what to multiply the model's deviation with at a horizon, for ``chosen`` GPUs.
+        """Return what to multiply the model's deviation with.
 
         Between calibrated horizons the logarithm is interpolated over the logarithm of time; outside, the nearest
         counts.
+
+        Args:
+            horizon_seconds: How far ahead.
+            chosen: Which GPUs.
+
+        Returns:
+            Factors, shape ``(num_chosen,)``.
         """
         positions = np.arange(self._horizons.size, dtype=np.float64)
         position = float(np.interp(np.log(max(horizon_seconds, 1.0)), np.log(self._horizons), positions))

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path  # noqa: TID251
 
 import numpy as np
 
@@ -228,20 +228,33 @@ def _time(text: str, place: str) -> tuple[float, bool]:
         if not math.isfinite(number) or abs(number) > LARGEST_UNIX_SECONDS:
             raise InputError(f"{place}: time {stripped!r} is not unix seconds; milliseconds must be divided by 1000")
         return number, True
-    for parse in (datetime.fromisoformat, lambda value: datetime.strptime(value, "%Y/%m/%d %H:%M:%S.%f")):
+    for parse in (datetime.fromisoformat, _driver_time):
         try:
             moment = parse(stripped)
         except ValueError:
             continue
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp(), moment.tzinfo is not None
+        named = parse is not _driver_time and moment.tzinfo is not None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp(), named
     raise InputError(f"{place}: time {stripped!r} is not understood; write ISO-8601 with a zone or unix seconds")
+
+
+def _driver_time(text: str) -> datetime:
+    """Return a time as the driver writes it, ``2025/09/24 03:17:04.490``, as UTC."""
+    return datetime.strptime(text, "%Y/%m/%d %H:%M:%S.%f").replace(tzinfo=UTC)
 
 
 def parse_time(text: str, place: str) -> float:
     """Return the unix seconds of a time as a user writes it.
 
+    Args:
+        text: ISO-8601 (UTC where it names no zone) or unix seconds.
+        place: Option or line, for messages.
+
+    Returns:
+        Unix seconds.
+
     Raises:
-        InputError: If it is not understood; ``place`` names the option or the line.
+        InputError: If it is not understood.
     """
     return _time(text, place)[0]
 

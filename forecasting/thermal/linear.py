@@ -28,7 +28,15 @@ SMALLEST_PIVOT = 1e-12
 
 
 def packed_index(row: int, column: int) -> int:
-    """Return where ``(row, column)`` of a symmetric matrix stands in its packed form."""
+    """Return where an element of a symmetric matrix stands in its packed form.
+
+    Args:
+        row: Row.
+        column: Column; the order of the two does not matter.
+
+    Returns:
+        Index into the packed form.
+    """
     if column > row:
         row, column = column, row
     return row * (row + 1) // 2 + column
@@ -54,11 +62,19 @@ def add_outer_product(matrix: FloatArray, vector: FloatArray, weight: FloatArray
 
 
 def multiply(matrix: FloatArray, vector: FloatArray) -> FloatArray:
-    """Return ``matrix @ vector``, shape ``(num_unknowns, num_gpus)``, for a packed symmetric ``matrix``."""
+    """Return ``matrix @ vector`` for packed symmetric systems.
+
+    Args:
+        matrix: Packed, shape ``(packed_size, num_gpus)``.
+        vector: Shape ``(num_unknowns, num_gpus)``.
+
+    Returns:
+        Shape ``(num_unknowns, num_gpus)``.
+    """
     result = np.zeros_like(vector)
     for row in range(vector.shape[0]):
         start = packed_index(row, 0)
-        result[row] += np.sum(matrix[start : start + row + 1] * vector[: row + 1], axis=0)
+        result[row] += _dot(matrix[start : start + row + 1], vector[: row + 1])
         if row:
             result[:row] += matrix[start : start + row] * vector[row]
     return result
@@ -75,17 +91,16 @@ def cholesky(matrix: FloatArray, num_unknowns: int, active: BoolArray | None = N
     Returns:
         Packed lower factor, shape ``(packed_size, num_gpus)``.
     """
+    if active is not None:
+        matrix = _masked(matrix, active.astype(np.float64))
     factor = np.empty_like(matrix)
     for row in range(num_unknowns):
         first = packed_index(row, 0)
         for column in range(row + 1):
-            left = factor[first : first + column]
-            start = packed_index(column, 0)
             value = matrix[first + column]
-            if active is not None:
-                value = np.where(active[row] & active[column], value, 1.0 if row == column else 0.0)
             if column:
-                value = value - np.sum(left * factor[start : start + column], axis=0)
+                start = packed_index(column, 0)
+                value = value - _dot(factor[first : first + column], factor[start : start + column])
             if row == column:
                 factor[first + column] = np.sqrt(np.maximum(value, SMALLEST_PIVOT))
             else:
@@ -93,20 +108,54 @@ def cholesky(matrix: FloatArray, num_unknowns: int, active: BoolArray | None = N
     return factor
 
 
+def _masked(matrix: FloatArray, active: FloatArray) -> FloatArray:
+    """Return ``matrix`` with identity rows where ``active`` (0 or 1, shape ``(num_unknowns, num_gpus)``) is 0."""
+    masked = np.empty_like(matrix)
+    for row in range(active.shape[0]):
+        start = packed_index(row, 0)
+        part = masked[start : start + row + 1]
+        np.multiply(matrix[start : start + row + 1], active[: row + 1], out=part)
+        part *= active[row]
+        part[row] += 1.0 - active[row]
+    return masked
+
+
+def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return the scalar product over the first axis, shape ``(num_gpus,)``, without a temporary product."""
+    product: FloatArray = np.einsum("in,in->n", left, right)
+    return product
+
+
 def solve_lower(factor: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve ``L y = right``; ``right`` has shape ``(num_unknowns, num_gpus)``."""
+    """Solve ``L y = right``.
+
+    Args:
+        factor: Packed lower factor, shape ``(packed_size, num_gpus)``.
+        right: Shape ``(num_unknowns, num_gpus)``.
+
+    Returns:
+        ``y``, same shape as ``right``.
+    """
     solution = np.empty_like(right)
     for row in range(right.shape[0]):
         start = packed_index(row, 0)
         value = right[row]
         if row:
-            value = value - np.sum(factor[start : start + row] * solution[:row], axis=0)
+            value = value - _dot(factor[start : start + row], solution[:row])
         solution[row] = value / factor[start + row]
     return solution
 
 
 def solve_upper(factor: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve ``L' y = right``; ``right`` has shape ``(num_unknowns, num_gpus)``."""
+    """Solve ``L' y = right``.
+
+    Args:
+        factor: Packed lower factor, shape ``(packed_size, num_gpus)``.
+        right: Shape ``(num_unknowns, num_gpus)``.
+
+    Returns:
+        ``y``, same shape as ``right``.
+    """
     solution = right.copy()
     for row in range(right.shape[0] - 1, -1, -1):
         start = packed_index(row, 0)

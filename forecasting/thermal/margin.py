@@ -60,7 +60,15 @@ def limits_of(gpu_model: str) -> ModelLimits | None:
 
 
 def temperature_from_margin(margin_celsius: FloatArray, reference_celsius: FloatArray) -> FloatArray:
-    """Return what to observe where a margin is exported, celsius, same shape; NaN stays NaN."""
+    """Return what to observe where a margin is exported.
+
+    Args:
+        margin_celsius: Degrees left, any shape; NaN missing.
+        reference_celsius: Temperature that stands for margin 0, same shape.
+
+    Returns:
+        Celsius, same shape; NaN stays NaN.
+    """
     temperature: FloatArray = reference_celsius - margin_celsius
     return temperature
 
@@ -81,5 +89,13 @@ def margin_quantiles(forecast: FleetThermalForecast, limit_celsius: FloatArray) 
 
 
 def least_margin(core_celsius: FloatArray, memory_celsius: FloatArray) -> FloatArray:
-    """Return the smaller of two margins, ignoring one that is NaN, same shape."""
+    """Return the smaller of two margins.
+
+    Args:
+        core_celsius: Degrees left, any shape; NaN is ignored.
+        memory_celsius: The same for memory.
+
+    Returns:
+        Degrees left, same shape; NaN where both are.
+    """
     return np.fmin(core_celsius, memory_celsius)

@@ -85,21 +85,24 @@ class _Part:
     stale_variance: FloatArray
     limit_celsius: FloatArray
 
-    def mean(self, filtered: FloatArray, seconds: float) -> FloatArray:
-        """Return the expected temperature ``seconds`` ahead at filters ``filtered``, shape ``(num_chunk,)``."""
+    def rise(self, filtered: FloatArray) -> FloatArray:
+        """Return the modelled rise over ambient at filters ``filtered``, kelvin, shape ``(num_chunk,)``."""
+        rise: FloatArray = np.einsum("kn,kn->n", self.now.parameters[1:], filtered)
+        return rise
+
+    def mean(self, rise: FloatArray, seconds: float) -> FloatArray:
+        """Return the expected temperature ``seconds`` ahead, where the rise is ``rise``, shape ``(num_chunk,)``."""
         decay = float(np.exp(-seconds / self.settings.offset_decay_seconds))
-        rise = np.sum(self.now.parameters[1:] * filtered, axis=0)
         temperature: FloatArray = self.now.parameters[0] + rise + self.now.offset * decay
         return temperature
 
-    def deviation(self, filtered: FloatArray, factor: FloatArray) -> FloatArray:
+    def deviation(self, rise: FloatArray, factor: FloatArray) -> FloatArray:
         """Return the calibrated standard deviation there, kelvin, shape ``(num_chunk,)``."""
-        change = np.sum(self.now.parameters[1:] * filtered, axis=0) - self.now.rise
         deviation: FloatArray = factor * model_deviation(
             self.settings,
             base_variance=self.now.base_variance,
             relative_deviation=self.now.relative_deviation,
-            change=change,
+            change=rise - self.now.rise,
         )
         return deviation
 
@@ -179,22 +182,23 @@ def _forecast_part(
     """Return quantiles ``(num_levels, num_chunk, num_horizons)`` and crossing times ``(num_levels, num_chunk)``."""
     scores = np.array([NormalDist().inv_cdf(level) for level in levels])[:, None]
     time_constants = np.asarray(part.settings.time_constants_seconds)[:, None]
-    gains, offset, limit = part.now.parameters[1:], part.now.offset, part.limit_celsius
+    offset, limit = part.now.offset, part.limit_celsius
     temperature = np.empty((len(levels), offset.size, horizons_seconds.size))
     crossing = np.full((len(levels), offset.size), np.inf)
     base = part.now.parameters[0] + np.maximum(offset, 0.0)
     widest = float(np.max(np.abs(scores)))
     filtered, before_seconds = part.filtered, 0.0
-    before = part.deviation(filtered, factors[0])
+    before = part.deviation(part.now.rise, factors[0])
     for index, horizon in enumerate(horizons_seconds):
         power, end = power_ratio[index], float(horizon)
         keep = np.exp(-(end - before_seconds) / time_constants)
         after_filtered = filtered * keep + (1.0 - keep) * power
-        after = part.deviation(after_filtered, factors[index + 1])
+        rise = part.rise(after_filtered)
+        after = part.deviation(rise, factors[index + 1])
         wide = np.sqrt(after**2 + part.stale_variance)
-        temperature[:, :, index] = part.mean(after_filtered, end) + scores * wide
+        temperature[:, :, index] = part.mean(rise, end) + scores * wide
         # Each filter moves monotonically, so this bounds the whole interval and most GPUs need no closer look.
-        highest = base + np.sum(gains * np.maximum(filtered, after_filtered), axis=0)
+        highest = base + part.rise(np.maximum(filtered, after_filtered))
         highest += widest * np.maximum(before, after)
         close = np.flatnonzero((highest >= limit) & np.isinf(crossing).any(axis=0))
         if close.size:
@@ -252,7 +256,7 @@ def _first_crossing(
         inside = interval.filtered * keep + (1.0 - keep) * interval.power
         moment = interval.start_seconds + share * length
         decay = np.exp(-moment / part.settings.offset_decay_seconds)
-        mean = base + np.sum(gains * inside, axis=0) + offset * decay
+        mean = base + np.einsum("kn,kn->n", gains, inside) + offset * decay
         spread = interval.deviations[0] * (1.0 - share) + interval.deviations[1] * share
         reached = mean - scores * spread >= limit
         crossing = np.where(reached & np.isinf(crossing), moment, crossing)

@@ -31,7 +31,12 @@ class MaximumOverTime:
         self._bucket_number: int | None = None
 
     def observe(self, *, now_seconds: float, temperature_celsius: FloatArray) -> None:
-        """Take one reading of every GPU, shape ``(num_gpus,)``; NaN is ignored."""
+        """Take one reading of every GPU.
+
+        Args:
+            now_seconds: Time of the reading; earlier ones than before are ignored.
+            temperature_celsius: Shape ``(num_gpus,)``; NaN is ignored.
+        """
         if not np.isfinite(now_seconds):
             return
         number = int(now_seconds // self._bucket_seconds)
@@ -52,7 +57,15 @@ class MaximumOverTime:
         return np.where(np.isfinite(highest), highest, np.nan)
 
     def breached(self, limit_celsius: FloatArray, *, margin_celsius: float = 5.0) -> NDArray[np.bool_]:
-        """Return where the window's maximum came within ``margin_celsius`` of the limit, shape ``(num_gpus,)``."""
+        """Return where the window's maximum came close to the limit.
+
+        Args:
+            limit_celsius: Shape ``(num_gpus,)``; NaN: never breached.
+            margin_celsius: How close.
+
+        Returns:
+            Shape ``(num_gpus,)``.
+        """
         with np.errstate(invalid="ignore"):
             reached: NDArray[np.bool_] = self.maximum_celsius >= limit_celsius - margin_celsius
         return reached

@@ -5,9 +5,9 @@ Called by the exporter and the command line.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
+import os  # noqa: TID251
+import tempfile  # noqa: TID251
+from pathlib import Path  # noqa: TID251
 
 from forecasting.errors import ForecastingError
 from forecasting.thermal.state import StateError, ThermalState, decode_state, encode_state
@@ -17,11 +17,14 @@ MAXIMUM_STATE_BYTES = 8 * 1024 * 1024
 
 
 def load_state(path: Path, *, time_constants_seconds: tuple[float, ...]) -> tuple[ThermalState | None, str | None]:
-    """Return the state in a file, or None and the reason why it was ignored; a missing file is no reason.
+    """Read a state file; one that cannot be used is ignored with a reason.
 
     Args:
         path: The file.
         time_constants_seconds: Of the bank in use.
+
+    Returns:
+        The state or None, and the reason why it was ignored; a missing file is no reason.
     """
     try:
         if path.stat().st_size > MAXIMUM_STATE_BYTES:
@@ -35,6 +38,10 @@ def load_state(path: Path, *, time_constants_seconds: tuple[float, ...]) -> tupl
 
 def save_state(path: Path, state: ThermalState) -> None:
     """Write a state file through a temporary neighbour, so that a crash leaves the old file whole.
+
+    Args:
+        path: The file; its folder is made.
+        state: What to keep.
 
     Raises:
         ForecastingError: If it cannot be written; says where and what to check.

@@ -2,6 +2,7 @@ import pytest
 
 from tools.checks.allowances import Finding, judge
 from tools.checks.docstrings import incomplete, unstated_rules
+from tools.checks.lazy_imports import eager_imports
 from tools.checks.links import relative_links
 from tools.checks.locks import problems_of as lock_problems
 from tools.checks.machine_paths import machine_paths
@@ -25,6 +26,7 @@ COMPLETE_WHEEL = [
         ("class C:\n    def f(self, a, b, c, d, e, *, f): ...\n", []),
         ("class C:\n    def f(self, a, b, c, d, e, f, *, g): ...\n", ["m.py::C.f parameters"]),
         ("def f(a, b, c, d, e, f, g: Annotated[int, typer.Option()]): ...\n", []),
+        ("O = Annotated[int, typer.Option()]\ndef f(a, b, c, d, e, f, g: O): ...\n", []),
         ("x = 1\n" * 401, ["m.py lines"]),
     ],
 )
@@ -115,3 +117,19 @@ def test_wheel_holds_the_packages_and_nothing_else():
     assert list(wheel_problems([*COMPLETE_WHEEL, "tests/conftest.py"], expected)) != []
     assert list(wheel_problems(COMPLETE_WHEEL[1:], expected)) != []
     assert list(wheel_problems(COMPLETE_WHEEL[:-1], expected)) == ["lacks the licence"]
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("import forecasting.thermal\n", [1]),
+        ("from forecasting import types\n", [1]),
+        ("try:\n    import forecasting\nexcept ImportError:\n    pass\n", [2]),
+        ("def f():\n    import forecasting\n", []),
+        ("if TYPE_CHECKING:\n    import forecasting\n", []),
+        ("from . import forecasting\nimport forecastings\n", []),
+    ],
+)
+def test_eager_imports_are_those_that_run_on_loading(source, lines):
+    """An import inside a function or for type checkers alone is lazy, any other is eager."""
+    assert list(eager_imports(source, "forecasting")) == lines

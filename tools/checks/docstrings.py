@@ -17,14 +17,13 @@ import sys
 from collections.abc import Iterator
 
 from tools.checks.allowances import Finding, conclude
+from tools.checks.commands import Function, is_option, option_aliases, parameters
 from tools.checks.repository import PACKAGES, ROOT, repository_files
 
 MAX_PARAMETERS_IN_A_SENTENCE = 2
 EXEMPT_DECORATORS = {"property", "cached_property", "override", "overload", "setter", "getter"}
 # A method that a subclass must write, and a broken promise to ourselves, are not part of the interface.
 EXEMPT_EXCEPTIONS = {"NotImplementedError", "AssertionError"}
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def incomplete(path: str, source: str) -> Iterator[str]:
@@ -61,27 +60,23 @@ def unstated_rules(path: str, source: str) -> Iterator[str]:
 
 
 def _public_functions(tree: ast.Module) -> Iterator[tuple[str, Function]]:
+    aliases = option_aliases(tree)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     owners = [("", tree.body), *((f"{owner.name}.", owner.body) for owner in classes)]
     for prefix, body in owners:
         for node in body:
-            if isinstance(node, Function) and not node.name.startswith("_") and not _is_exempt(node):
+            if isinstance(node, Function) and not node.name.startswith("_") and not _is_exempt(node, aliases):
                 yield f"{prefix}{node.name}", node
 
 
-def _is_exempt(function: Function) -> bool:
+def _is_exempt(function: Function, aliases: frozenset[str]) -> bool:
     names = {ast.unparse(decorator).split("(")[0].split(".")[-1] for decorator in function.decorator_list}
-    is_command = any(
-        argument.annotation is not None and "typer." in ast.unparse(argument.annotation)
-        for argument in [*function.args.args, *function.args.kwonlyargs]
-    )
+    is_command = any(is_option(argument, aliases) for argument in parameters(function))
     return bool(names & EXEMPT_DECORATORS) or is_command
 
 
 def _missing_sections(function: Function, docstring: str) -> Iterator[str]:
-    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    num_parameters = sum(argument.arg not in {"self", "cls"} for argument in arguments)
-    if num_parameters > MAX_PARAMETERS_IN_A_SENTENCE and "Args:" not in docstring:
+    if len(parameters(function)) > MAX_PARAMETERS_IN_A_SENTENCE and "Args:" not in docstring:
         yield "Args"
     returns = ast.unparse(function.returns) if function.returns else "None"
     has_result = returns not in {"None", "NoReturn", "Never"}

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Iterator
 
 from tools.checks.allowances import Finding, conclude
+from tools.checks.commands import Function, is_option, option_aliases, parameters
 from tools.checks.repository import PACKAGES, ROOT, repository_files
 
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 MAX_PARAMETERS = 6
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def function_lines(function: Function) -> int:
@@ -38,24 +37,6 @@ def function_lines(function: Function) -> int:
     return total - ((first.end_lineno or first.lineno) - first.lineno + 1) if is_docstring else total
 
 
-def num_parameters(function: Function) -> int:
-    """Count the parameters that a caller in Python has to think about.
-
-    Args:
-        function: the definition.
-
-    Returns:
-        Parameters without `self`, `cls` and command-line options.
-    """
-    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return sum(argument.arg not in {"self", "cls"} and not _is_command_line_option(argument) for argument in arguments)
-
-
-def _is_command_line_option(argument: ast.arg) -> bool:
-    text = ast.unparse(argument.annotation) if argument.annotation else ""
-    return text.startswith("Annotated[") and ("Option(" in text or "Argument(" in text)
-
-
 def oversized(path: str, source: str, *, check_functions: bool) -> Iterator[tuple[str, int, int]]:
     """Find what exceeds a limit in one file.
 
@@ -72,10 +53,13 @@ def oversized(path: str, source: str, *, check_functions: bool) -> Iterator[tupl
         yield f"{path} lines", num_lines, MAX_FILE_LINES
     if not check_functions:
         return
-    for name, function in _functions(ast.parse(source)):
+    tree = ast.parse(source)
+    aliases = option_aliases(tree)
+    for name, function in _functions(tree):
+        num_parameters = sum(not is_option(argument, aliases) for argument in parameters(function))
         for quantity, size, limit in (
             ("lines", function_lines(function), MAX_FUNCTION_LINES),
-            ("parameters", num_parameters(function), MAX_PARAMETERS),
+            ("parameters", num_parameters, MAX_PARAMETERS),
         ):
             if size > limit:
                 yield f"{path}::{name} {quantity}", size, limit

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tools.real_parts.control_plane import ControlPlane, running_control_plane
+from tools.real_parts.fault_proxy import FaultProxy, running_fault_proxy
 from tools.real_parts.processes import LOOPBACK, MissingPartError
 from tools.real_parts.servers import (
     AlertmanagerServer,
@@ -58,6 +59,13 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     """A real Kubernetes API, one for the whole run: tests keep apart by namespaces of their own."""
     with _or_left_out(running_control_plane(tmp_path_factory.mktemp("control-plane"))) as server:
         yield server
+
+
+@pytest.fixture
+def api_fault_proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
+    """A proxy before the Kubernetes API, one for each test; `write_kubeconfig` makes a kubeconfig of its address."""
+    with running_fault_proxy(control_plane.url, credentials=control_plane.credentials) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -57,3 +57,11 @@ def test_a_year_has_few_time_ticks() -> None:
     """A long run has a bounded number of labels."""
     scale = TimeScale(start=datetime(2025, 1, 1, tzinfo=UTC), duration_seconds=300 * 86400.0)
     assert len(scale.ticks()) <= 12
+
+
+def test_a_time_that_is_no_number_is_the_start() -> None:
+    """A sample without a time neither fails nor moves."""
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    scale = TimeScale(start=start, duration_seconds=60.0)
+    assert scale.time(float("nan")) == start
+    assert scale.ratio(float("nan")) == 0.0

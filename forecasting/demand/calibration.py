@@ -1,0 +1,84 @@
+"""Corrects quantile levels by how often they were met, per horizon, apart for calm and surge.
+
+Adaptive conformal inference in the space of levels: each time a truth lands above a quantile the level that is read
+for it rises a little, each time below it sinks, so that in the long run a P90 covers nine in ten whatever the model.
+The forecaster scores every few forecasts and asks for the corrections. Pure and bounded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forecasting.demand.settings import ForecastSettings
+from forecasting.types import Calibration, FloatArray
+
+ANCHOR_LEVELS = np.array([0.05, 0.1, 0.5, 0.9, 0.95, 0.99])
+"""Levels that are scored; corrections of others are interpolated."""
+
+_NEVER = -(10**9)  # The index of an origin that has not been.
+_REPORTED = 3  # The P90.
+_LEAST_LEVEL, _GREATEST_LEVEL = 0.002, 0.998
+
+
+class LevelCorrection:
+    """Tracks coverage and the corrections that bring it home."""
+
+    def __init__(self, settings: ForecastSettings) -> None:
+        """Start without corrections."""
+        self._stride = settings.calibration_stride
+        self._steps = np.asarray(settings.scored_horizons, dtype=np.int64)
+        self._columns = np.arange(self._steps.size)
+        depth = settings.scored_horizons[-1] // self._stride + 2
+        self._quantiles = np.zeros((depth, ANCHOR_LEVELS.size, self._steps.size), dtype=np.float32)
+        self._index = np.full(depth, _NEVER, dtype=np.int64)
+        self._in_surge = np.zeros(depth, dtype=np.int64)
+        # An error at P99 is rarer than at P50, so the step shrinks with the variance of a hit.
+        self._gain = (settings.calibration_gain * 4.0 * ANCHOR_LEVELS * (1.0 - ANCHOR_LEVELS))[:, None]
+        self._correction = np.zeros((2, ANCHOR_LEVELS.size, self._steps.size))
+        self._num_scored = np.zeros(2, dtype=np.int64)
+        self._num_covered = 0
+
+    def is_due(self, index: int) -> bool:
+        """Return whether the forecast after interval ``index`` is to be remembered."""
+        return index % self._stride == 0
+
+    def remember(self, index: int, quantiles: FloatArray, *, in_surge: bool) -> None:
+        """Keep quantiles at the anchor levels, shape ``(num_anchors, num_horizons)``, until their truth arrives."""
+        row = (index // self._stride) % self._index.size
+        self._quantiles[row] = quantiles
+        self._index[row] = index
+        self._in_surge[row] = int(in_surge)
+
+    def score(self, index: int, count: float) -> None:
+        """Score what was said about interval ``index``."""
+        origins = index - self._steps
+        rows = (origins // self._stride) % self._index.size
+        for column in np.flatnonzero((self._index[rows] == origins) & (origins >= 0)):
+            row = rows[column]
+            pool = self._in_surge[row]
+            covered = count <= self._quantiles[row, :, column]
+            change = self._gain[:, 0] * (ANCHOR_LEVELS - covered)
+            self._correction[pool, :, column] += change
+            if column == 0:
+                self._num_scored[pool] += 1
+                self._num_covered += int(covered[_REPORTED])
+        room = np.minimum(ANCHOR_LEVELS, 1.0 - ANCHOR_LEVELS)[:, None] * 0.8
+        np.clip(self._correction, -4.0 * room, room, out=self._correction)
+
+    def num_scored(self, *, in_surge: bool) -> int:
+        """Return how many forecasts of the next step were scored in calm or in surges."""
+        return int(self._num_scored[int(in_surge)])
+
+    def levels(self, wanted: FloatArray, *, in_surge: bool) -> FloatArray:
+        """Return the levels to read, shape ``(num_levels, num_horizons)``, for the levels wanted."""
+        corrections = self._correction[int(in_surge)]
+        corrected = np.stack(
+            [wanted + np.interp(wanted, ANCHOR_LEVELS, corrections[:, column]) for column in self._columns], axis=1
+        )
+        bounded: FloatArray = np.clip(corrected, _LEAST_LEVEL, _GREATEST_LEVEL)
+        return bounded
+
+    def report(self) -> Calibration:
+        """Return how often the P90 of the next step was met."""
+        scored = int(self._num_scored.sum())
+        return Calibration(nominal=0.9, observed=self._num_covered / scored if scored else None, num_scored=scored)

@@ -1,0 +1,86 @@
+"""What the sign-ups so far, and those to come, are going to ask for.
+
+The expert bank uses it as one more expert where sign-ups are known. The kernel (requests per sign-up by age) is a
+sum of exponentials, so that a cohort needs no list of its members: four running sums per series stand for all users
+within the kernel's memory. Pure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forecasting.capacity import CohortKernel
+from forecasting.demand.levels import TINY, Levels
+from forecasting.demand.settings import ForecastSettings
+from forecasting.types import FloatArray
+
+_NUM_FIT_POINTS = 200
+
+
+def exponential_kernel(kernel: CohortKernel, *, step_seconds: float) -> tuple[FloatArray, FloatArray]:
+    """Approximate a kernel by decaying exponentials.
+
+    Args:
+        kernel: Requests per sign-up by age.
+        step_seconds: Length of an interval, > 0.
+
+    Returns:
+        Requests per sign-up and step at age zero, >= 0, and decay per step in (0, 1), both of shape
+        ``(num_terms,)``; the terms together make ``requests_per_signup`` requests.
+    """
+    constants = np.geomspace(kernel.first_session_seconds, kernel.memory_seconds / 2.0, 4)
+    ages = np.geomspace(kernel.first_session_seconds / 20.0, kernel.memory_seconds, _NUM_FIT_POINTS)
+    shares = -np.expm1(-ages[:, None] / constants) / -np.expm1(-kernel.memory_seconds / constants)
+    truth = kernel.used_ratio(ages)
+    weights = np.full(constants.size, 1.0 / constants.size)
+    for _ in range(500):  # Multiplicative updates keep the weights non-negative and converge slowly but surely.
+        weights *= (shares.T @ truth) / np.maximum(shares.T @ (shares @ weights), TINY)
+    weights *= kernel.requests_per_signup / weights.sum()
+    decay = np.exp(-step_seconds / np.maximum(constants, step_seconds / 20.0))
+    return weights * (1.0 - decay), decay
+
+
+class SignupCohorts:
+    """Turns sign-ups into the requests that they will make, corrected by the requests that are being made."""
+
+    def __init__(self, *, step_seconds: float, settings: ForecastSettings) -> None:
+        """Start without users."""
+        self._weights, self._decay = exponential_kernel(settings.kernel, step_seconds=step_seconds)
+        self._sums = np.zeros(self._weights.size)
+        self.levels = Levels(settings)
+        self._horizons = np.asarray(settings.scored_horizons, dtype=np.float64)
+        self._powers = self._decay[:, None] ** self._horizons
+        steps = np.arange(1.0, self._horizons[-1] + 1.0)
+        self._steps = steps
+        # Share of a sign-up at step k that is asked for at horizon h: decay ** (h - k) where k <= h.
+        lag = self._horizons[:, None] - steps
+        self._response = np.where(lag >= 0.0, 1.0, 0.0) * np.einsum(
+            "t,thk->hk", self._weights, self._decay[:, None, None] ** np.maximum(lag, 0.0)
+        )
+
+    def observe(self, signups: float) -> None:
+        """Take the sign-ups of one interval; a missing count is taken to be at the present level."""
+        missing = np.isnan(signups)
+        if not missing:
+            self.levels.observe(signups)
+        elif self.levels.num_observed == 0:
+            return
+        self._sums = self._sums * self._decay + (self.levels.fast if missing else signups)
+
+    def forecast(self, requests: float) -> FloatArray:
+        """Return the requests expected, scaled so that the kernel explains the present level.
+
+        Args:
+            requests: The present level of requests.
+
+        Returns:
+            Counts, shape ``(num_horizons,)``; NaN while no sign-ups are known.
+        """
+        if self.levels.num_observed < 3:
+            return np.full(self._horizons.size, np.nan)
+        now = float(self._weights @ self._sums)
+        path = self.levels.trend(self._steps)
+        ahead = (self._weights * self._sums) @ self._powers + self._response @ path
+        ratio = np.clip(ahead / max(now, TINY), 0.0, 30.0)
+        forecast: FloatArray = requests * ratio
+        return forecast
