@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from exporters.exposition import Sample
-from exporters.fleet import Fleet
 from exporters.gpu_state import GpuState
 from exporters.messages import FastReading, SlowReading
 from exporters.xids import describe
@@ -200,24 +199,24 @@ def base_label_values(gpu: GpuState, node: str, driver_version: str, pod: tuple[
     )
 
 
-def dcgm_samples(fleet: Fleet, node: str, pods: Mapping[str, tuple[str, str, str]]) -> Iterator[Sample]:
-    """Yield the legacy families of the GPUs that are up.
+def dcgm_samples(gpu: GpuState, node: str, driver_version: str, pod: tuple[str, str, str] | None) -> Iterator[Sample]:
+    """Yield the legacy families of one GPU; nothing while it is down.
 
     Args:
-        fleet: The GPUs.
+        gpu: The GPU.
         node: Value of ``Hostname``.
-        pods: Container, namespace and pod by GPU UUID.
+        driver_version: Value of ``DCGM_FI_DRIVER_VERSION``.
+        pod: Container, namespace and pod that hold the GPU; None when none does.
     """
-    for uuid, gpu in fleet.gpus.items():
-        fast = gpu.fast
-        if not gpu.is_up or fast is None:
+    fast = gpu.fast
+    if not gpu.is_up or fast is None:
+        return
+    labels = base_label_values(gpu, node, driver_version, pod or ("", "", ""))
+    for dcgm_field in LEGACY:
+        value = dcgm_field.read(gpu, fast, gpu.slow)
+        if value is None:
             continue
-        labels = base_label_values(gpu, node, fleet.driver_version, pods.get(uuid, ("", "", "")))
-        for dcgm_field in LEGACY:
-            value = dcgm_field.read(gpu, fast, gpu.slow)
-            if value is None:
-                continue
-            if dcgm_field is XID_FIELD:
-                yield Sample(family=dcgm_field, labels=(*labels, str(value), describe(int(value))), value=value)
-            else:
-                yield Sample(family=dcgm_field, labels=labels, value=value)
+        if dcgm_field is XID_FIELD:
+            yield Sample(family=dcgm_field, labels=(*labels, str(value), describe(int(value))), value=value)
+        else:
+            yield Sample(family=dcgm_field, labels=labels, value=value)

@@ -242,7 +242,7 @@ def thermal_samples(
     """
     for uuid, estimate in estimates.items():
         gpu = fleet.gpus.get(uuid)
-        if gpu is None or not gpu.is_up:
+        if gpu is None or not gpu.is_up or uuid not in labels:
             continue
         of_gpu = labels[uuid]
         if estimate.seconds_to_slowdown:
