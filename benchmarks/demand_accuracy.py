@@ -4,8 +4,8 @@
 
 Runs the shipped default configuration over each series, causally, and prints per series and in the geometric mean the
 over-provisioned capacity relative to last value at the same unmet demand, with buffers fitted in hindsight and
-causally, and an interval from resampling whole days. Needs the recorded data (MELTGUARD_DATA). Ours is read by quantile level;
-point baselines get the better of a constant factor and a constant addition.
+causally, and an interval from resampling whole days. Needs the recorded data (MELTGUARD_DATA). Ours is read by quantile
+level; point baselines get the better of a constant factor and a constant addition.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def print_series(series: RecordedSeries, result: BacktestResult) -> None:
         print(
             f"  {score.name:18s} relMAE {score.relative_mae:6.3f}  over/last @1 {score.over_ratio[0.01]:6.3f}"
             f" @2 {score.over_ratio[0.02]:6.3f} @5 {score.over_ratio[0.05]:6.3f}"
-            f" causal@2 {score.over_causal_ratio:6.3f}  pinball90 {100 * score.pinball.get(0.9, math.nan):6.2f} %  P90/95/99 {coverage}  in surge {surge}"
+            f" causal@2 {score.over_causal_ratio:6.3f}"
+            f"  pinball90 {100 * score.pinball.get(0.9, math.nan):6.2f} %  P90/95/99 {coverage}  in surge {surge}"
             f"  {score.cpu_milliseconds:.2f} ms",
             flush=True,
         )
