@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from forecasting.charts import ForecastPanel
@@ -40,6 +41,11 @@ class _Input:
     time_column: str
     counter: bool
     step: str | None
+    prometheus: str | None = None
+    signups_query: str | None = None
+    requests_query: str | None = None
+    lookback: str = "14d"
+    as_of: tuple[str, ...] = ()
 
 
 def forecast(
@@ -71,18 +77,35 @@ def forecast(
     event: Annotated[
         list[str] | None, typer.Option("--event", help="START,END,NAME,FACTOR: a known event; may be repeated.")
     ] = None,
+    prometheus: Annotated[
+        str | None, typer.Option("--prometheus", help="Read from Prometheus at this address instead of files.")
+    ] = None,
+    signups_query: Annotated[str | None, typer.Option("--signups-query", help="PromQL: sign-ups per step.")] = None,
+    requests_query: Annotated[str | None, typer.Option("--requests-query", help="PromQL: requests per step.")] = None,
+    lookback: Annotated[str, typer.Option("--lookback", help="How much history to ask Prometheus for.")] = "14d",
     plot: Annotated[
         str | None, typer.Option("--plot", help="Write a picture: FILE.html, or .png or .svg with matplotlib.")
     ] = None,
     output: Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")] = OutputFormat.TEXT,
 ) -> None:
-    """Forecast demand from files, without changing anything."""
+    """Forecast demand from files or Prometheus, without changing anything."""
     from forecasting.demand.events import parse_event
     from forecasting.durations import parse_duration
     from forecasting.io import read_capacity
 
     _check_plot(plot)
-    source = _Input(signups=signups, requests=requests, time_column=time_column, counter=counter, step=step)
+    source = _Input(
+        signups=signups,
+        requests=requests,
+        time_column=time_column,
+        counter=counter,
+        step=step,
+        prometheus=prometheus,
+        signups_query=signups_query,
+        requests_query=requests_query,
+        lookback=lookback,
+        as_of=tuple(as_of or ()),
+    )
     levels = _levels(quantiles)
     seasons = tuple(parse_duration(part, name="--season") for part in season.split(","))
     horizon_seconds = parse_duration(horizon, name="--horizon")
@@ -203,10 +226,11 @@ def _levels(text: str) -> tuple[float, ...]:
 def _read_pairs(source: _Input) -> list[tuple[DemandSeries | None, DemandSeries | None]]:
     """Return sign-ups and requests per region and tier; the target's keys decide."""
     from forecasting.errors import InputError
-    from forecasting.types import SeriesKey
 
+    if source.prometheus is not None:
+        return _query_pairs(source)
     if source.signups is None and source.requests is None:
-        raise InputError("nothing to forecast: name a file with --signups or --requests")
+        raise InputError("nothing to forecast: name a file with --signups or --requests, or use --prometheus")
     signups = _read_table(source.signups, "signups", source, None) if source.signups is not None else None
     if source.requests is None:
         assert signups is not None
@@ -216,14 +240,57 @@ def _read_pairs(source: _Input) -> list[tuple[DemandSeries | None, DemandSeries 
     steps = {series.step_seconds for series in requests.series}
     if signups is not None and steps != {signup_step} and len(steps) == 1:
         signups = _read_table(source.signups or "", "signups", source, steps.pop())
-    by_key = {series.key: series for series in signups.series} if signups is not None else {}
+    return _matched(signups.series if signups is not None else (), requests.series)
+
+
+def _matched(
+    signups: Sequence[DemandSeries], requests: Sequence[DemandSeries]
+) -> list[tuple[DemandSeries | None, DemandSeries | None]]:
+    """Pair requests with the sign-ups of their region and tier, else with sign-ups that are not split."""
+    from forecasting.types import SeriesKey
+
+    by_key = {series.key: series for series in signups}
     pairs: list[tuple[DemandSeries | None, DemandSeries | None]] = []
-    for series in requests.series:
+    for series in requests:
         match = by_key.get(series.key, by_key.get(SeriesKey()))
-        if signups is not None and match is None:
+        if signups and match is None:
             _say(f"no sign-ups for region {series.key.region}, tier {series.key.tier}: its requests stand alone")
         pairs.append((match, series))
     return pairs
+
+
+def _query_pairs(source: _Input) -> list[tuple[DemandSeries | None, DemandSeries | None]]:
+    """Return sign-ups and requests from Prometheus, up to the latest of the times asked for."""
+    from forecasting.durations import parse_duration, parse_option_time
+    from forecasting.errors import InputError
+    from forecasting.io import fetch_http, utc_now
+    from forecasting.prometheus import aligned_request, read_range
+
+    if source.signups is not None or source.requests is not None:
+        raise InputError("--prometheus reads queries: give --signups-query and --requests-query, not files")
+    if source.signups_query is None and source.requests_query is None:
+        raise InputError("--prometheus needs --signups-query or --requests-query")
+    times = [parse_option_time(text, name="--as-of") for text in source.as_of]
+    span_seconds = (max(times) - min(times)).total_seconds() if times else 0.0
+    answers: list[list[DemandSeries]] = []
+    for query in (source.signups_query, source.requests_query):
+        if query is None:
+            answers.append([])
+            continue
+        request = aligned_request(
+            url=source.prometheus or "",
+            query=query,
+            end=max(times) if times else utc_now(),
+            lookback_seconds=parse_duration(source.lookback, name="--lookback") + span_seconds,
+            step_seconds=parse_duration(source.step or "5m", name="--step"),
+        )
+        series, notes = read_range(request, fetch_http)
+        for note in notes:
+            _say(note)
+        answers.append(series)
+    if source.requests_query is None:
+        return [(series, None) for series in answers[0]]
+    return _matched(answers[0], answers[1])
 
 
 def _read_table(text: str, role: str, source: _Input, step_seconds: float | None) -> SeriesTable:
