@@ -1,12 +1,19 @@
-"""The only module of forecasting, beside ``cli``, that touches files.
+"""The only module of forecasting, beside ``cli``, that touches files, the network and the clock.
 
-It opens, bounds and decodes; what the bytes mean is decided by the pure modules that it hands them to.
+It opens, bounds, retries and decodes; what the bytes mean is decided by the pure modules that it hands them to.
 """
 
 from __future__ import annotations
 
+import http.client
 import importlib
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +21,8 @@ from forecasting.capacity import CapacityModel, parse_capacity
 from forecasting.charts import Picture
 from forecasting.errors import ForecastingError, InputError
 from forecasting.tables import SeriesTable, TableRequest, csv_rows, parse_table
+from forecasting.traces import TraceRequest, parse_trace
+from forecasting.types import DemandSeries
 
 MAX_LINE_BYTES = 65_536
 """Longest line of a text file; a longer one is no table and would not be held in memory."""
@@ -42,6 +51,24 @@ def read_series(path: str, request: TableRequest) -> SeriesTable:
         return parse_table(csv_rows(_text_lines(file, path), source=path), request)
 
 
+def read_trace(path: str, request: TraceRequest) -> DemandSeries:
+    """Read a public serving trace; see :mod:`forecasting.traces` for the formats.
+
+    Args:
+        path: The file as it was published, unpacked.
+        request: What to read from it.
+
+    Returns:
+        Requests per step.
+
+    Raises:
+        InputError: If the file is missing, unreadable or of another format.
+        NotEnoughDataError: If the trace is too short.
+    """
+    with _opened(path) as file:
+        return parse_trace(_text_lines(file, path), request)
+
+
 def read_capacity(path: str) -> CapacityModel:
     """Read a capacity file.
 
@@ -62,6 +89,69 @@ def read_capacity(path: str) -> CapacityModel:
         return parse_capacity(raw.decode("utf-8"), source=path)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text") from error
+
+
+def utc_now() -> datetime:
+    """Return the present time; the only clock of forecasting."""
+    return datetime.now(tz=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """Bounds on one HTTP request.
+
+    Attributes:
+        timeout_seconds: Longest wait for the connection and for each read.
+        max_attempts: Attempts in all; refused connections, time-outs and 429, 502, 503 and 504 are tried again.
+        first_delay_seconds: Wait before the second attempt; doubles each time.
+        max_body_bytes: Largest answer.
+    """
+
+    timeout_seconds: float = 30.0
+    max_attempts: int = 4
+    first_delay_seconds: float = 0.5
+    max_body_bytes: int = 512 * 1024 * 1024
+
+
+def fetch_http(address: str, limits: HttpLimits = HttpLimits()) -> bytes:
+    """Send one GET, again where that can help.
+
+    Args:
+        address: An ``http`` or ``https`` address.
+        limits: Bounds.
+
+    Returns:
+        The body; also that of a 400 or 422, in which Prometheus explains what is wrong with a query.
+
+    Raises:
+        ForecastingError: If no attempt succeeded; the message names the host and the last failure.
+    """
+    host = urllib.parse.urlsplit(address).netloc
+    failure = "no attempt was made"
+    for attempt in range(limits.max_attempts):
+        if attempt:
+            time.sleep(limits.first_delay_seconds * 2.0 ** (attempt - 1))
+        try:
+            with urllib.request.urlopen(address, timeout=limits.timeout_seconds) as answer:
+                return _bounded_body(answer, host, limits)
+        except urllib.error.HTTPError as error:
+            if error.code in {400, 422}:
+                return _bounded_body(error, host, limits)
+            failure = f"HTTP {error.code}"
+            if error.code not in {429, 502, 503, 504}:
+                break
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            failure = str(getattr(error, "reason", error)) or type(error).__name__
+    raise ForecastingError(
+        f"{host}: no answer after {attempt + 1} attempts ({failure}); is Prometheus up and reachable?"
+    )
+
+
+def _bounded_body(answer: IO[bytes], host: str, limits: HttpLimits) -> bytes:
+    body = answer.read(limits.max_body_bytes + 1)
+    if len(body) > limits.max_body_bytes:
+        raise ForecastingError(f"{host}: the answer is larger than {limits.max_body_bytes} bytes; aggregate the query")
+    return body
 
 
 def write_bytes(path: str, content: bytes) -> None:

@@ -161,7 +161,8 @@ class DemandForecaster:
             low = now.fast * (1.0 - outward * (1.0 - 1.0 / settings.growth_floor))
             quantiles = np.where(levels[:, None] > 0.5, np.maximum(quantiles, high), quantiles)
             quantiles = np.where(levels[:, None] < 0.5, np.minimum(quantiles, low), quantiles)
-        return np.minimum(quantiles, cap)
+        bounded: FloatArray = np.minimum(quantiles, cap)
+        return bounded
 
     def forecast(self, *, num_steps: int, levels: tuple[float, ...] = DEFAULT_QUANTILES) -> DemandForecast:
         """Forecast the next intervals; the state does not change.

@@ -108,9 +108,12 @@ class QuantilePool:
         Returns:
             Counts at :data:`GRID_LEVELS`, shape ``(num_levels, num_horizons)``, non-decreasing along the levels, >= 0.
         """
-        points = np.where(np.isfinite(outlook.points), outlook.points, outlook.points[Expert.LAST])
+        speaks = np.isfinite(outlook.points)
+        points = np.where(speaks, outlook.points, 0.0)
         own = np.maximum(points[:, None, :] + outlook.scales * self._own, 0.0)
-        weights = self.weights()
+        # An expert that has nothing to say must not lend its share to the one that stood in for it.
+        weights = self.weights() * speaks[:, None, :]
+        weights /= weights.sum(axis=(1, 2), keepdims=True)
         # The weights of a level lie between those of its neighbours among the anchors; low levels mirror high ones.
         mixed = np.einsum("gkjh,gkjh->gh", weights[_LOWER] + (weights[_LOWER + 1] - weights[_LOWER]) * _FRACTION, own)
         return np.maximum.accumulate(mixed, axis=0)

@@ -1,4 +1,4 @@
-"""A planner that lives through days of bad luck: late, lost, absurd and contradictory inputs, people, clocks, clouds."""
+"""A planner that lives through bad luck: late, lost, absurd and contradictory inputs, people, clocks, clouds."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
