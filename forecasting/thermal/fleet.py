@@ -78,7 +78,7 @@ class FleetThermalModel:
         self._has_history: BoolArray = np.zeros(num_gpus, dtype=np.bool_)
         self._last_seen_seconds = np.full(num_gpus, np.nan)
         self._offset = np.zeros(num_gpus)
-        self._offset_variance = np.full(num_gpus, settings.ambient_deviation_celsius)
+        self._offset_variance = np.full(num_gpus, settings.start_offset_deviation_celsius**2)
         self._noise_variance = np.full(num_gpus, settings.reading_deviation_celsius**2)
 
     # -- views ---------------------------------------------------------------------------------------------------
