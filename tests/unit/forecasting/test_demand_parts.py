@@ -73,12 +73,12 @@ def test_a_season_is_learned_and_its_level_moves_apart_from_it() -> None:
     shape = SeasonalShape(season_seconds=86400.0, step_seconds=3600.0, max_slots=24, memory=5.0, fast_gain=0.5)
     for hour in range(24 * 10):
         shape.observe(hour * 3600.0, 10.0 if hour % 24 < 12 else 30.0, gain=max(1 / 24, 1 / (hour + 1)))
-    times = np.array([240.0, 252.0]) * 3600.0
+    times = np.array([250.0, 258.0]) * 3600.0
     ahead = shape.forecast(times)
-    assert 2.5 < ahead[1] / ahead[0] < 4.0
+    assert 2.0 < ahead[1] / ahead[0] < 4.0
     for hour in range(240, 246):
         shape.observe(hour * 3600.0, 20.0, gain=1 / 24)
-    assert shape.forecast(times) == pytest.approx(2.0 * ahead, rel=0.15)
+    assert shape.forecast(times) == pytest.approx(2.0 * ahead, rel=0.2)
 
 
 def test_growth_is_seen_and_damped() -> None:
