@@ -44,7 +44,8 @@ test: $(STAMP) real-parts ## run the whole test suite (TESTS=path and ARGUMENTS=
 	@$(PYTHON) -m pytest $(TESTS) $(ARGUMENTS)
 
 .PHONY: check
-check: lint typecheck imports docstrings repository wheel-test ## run every static check, and the tests against the built wheel
+check: ## run every static check, and the tests against the built wheel
+	@$(MAKE) --keep-going lint typecheck imports docstrings repository wheel-test
 
 .PHONY: lint
 lint: $(STAMP) ## ruff: style, docstrings, and what pure code may not call

@@ -3,10 +3,10 @@
     python benchmarks/thermal_accuracy.py [--step 5] [--power mean|last] [--prior class|fleet|own] [--skip-threshold]
 
 Every model sees the samples in order and forecasts from each of them, never seeing a later temperature. "known" gives
-it the power that the log goes on to show, "persist" the mean of the last 30 s (at least three samples). Errors are
-pooled over all forecasts of a set. The recorded logs are not part of the project: the folder is named by
-MELTGUARD_DATA, else ../shared/data beside the repository. ``fleet`` starts each GPU from the gains of the *other* GPUs
-of its set (leave one out), ``own`` from the other runs of the same GPU.
+it the power that the log goes on to show, "persist" what it holds as persisting power (the baselines: the mean of the
+last 30 s). Errors are pooled over all forecasts of a set. The recorded logs are not part of the project: the folder is
+named by MELTGUARD_DATA, else ../shared/data beside the repository. ``fleet`` starts each GPU from the gains of the
+*other* GPUs of its set (leave one out), ``own`` from the other runs of the same GPU.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from thermal_peers import arx_forecasts, persistence_forecasts, predict_linear_f
 from thermal_recorded import RecordedRun, data_folder, load_runs
 
 from forecasting.thermal import FleetThermalModel, ThermalSettings
+from forecasting.thermal.persistence import persisting_power_watts
 from forecasting.thermal.priors import median_gains
 from forecasting.types import FloatArray
 
@@ -79,7 +80,6 @@ def model_forecasts(run: RecordedRun, *, known: bool, prior: FloatArray | None) 
     """
     model = new_model(run, prior)
     origins = set(origins_of(run).tolist())
-    recent = max(3, round(30.0 / run.step_seconds))
     rows: dict[float, list[tuple[int, FloatArray]]] = {horizon: [] for horizon, _ in horizons_of(run)}
     longest = max(steps for _, steps in horizons_of(run))
     for index in range(run.num_samples):
@@ -89,7 +89,8 @@ def model_forecasts(run: RecordedRun, *, known: bool, prior: FloatArray | None) 
         num_steps = min(longest, run.num_samples - 1 - index)
         path = run.power_watts[:, index + 1 : index + 1 + num_steps]
         if not known:
-            persisting = run.power_watts[:, max(0, index - recent + 1) : index + 1].mean(axis=1)
+            seconds = run.step_seconds * np.arange(index + 1)
+            persisting = np.array([persisting_power_watts(seconds, row[: index + 1]) for row in run.power_watts])
             path = np.repeat(persisting[:, None], num_steps, axis=1)
         edges = run.step_seconds * np.arange(1, num_steps + 1)
         quantiles = model.forecast(horizons_seconds=edges, power_watts=path, levels=LEVELS).temperature_celsius

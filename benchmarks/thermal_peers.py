@@ -44,7 +44,7 @@ def arx_forecasts(run: RecordedRun, origins: NDArray[np.intp], steps: int, known
     The pole is kept inside the unit circle; without that, and without the ridge, it diverges on whole-degree readings.
     """
     forecasts = np.empty((origins.size, len(run.gpus)))
-    recent = max(3, round(30.0 / run.step_seconds))
+    recent = max(1, round(30.0 / run.step_seconds))
     for gpu in range(len(run.gpus)):
         temperature, power = run.temperature_celsius[gpu], run.power_watts[gpu] / run.power_limit_watts
         parameters = _arx_fits(temperature, power, run.step_seconds)[origins]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from exporters.exposition import Sample
-from exporters.fleet import Fleet
 from exporters.gpu_state import GpuState
 from exporters.messages import FastReading, SlowReading
 from exporters.xids import describe
@@ -185,7 +184,17 @@ LEGACY: tuple[DcgmField, ...] = (
 
 
 def base_label_values(gpu: GpuState, node: str, driver_version: str, pod: tuple[str, str, str]) -> tuple[str, ...]:
-    """Return the values of ``BASE_LABELS``; ``pod`` is container, namespace, pod, empty when none holds the GPU."""
+    """Return the values of ``BASE_LABELS``.
+
+    Args:
+        gpu: The GPU.
+        node: Value of ``Hostname``.
+        driver_version: Value of ``DCGM_FI_DRIVER_VERSION``.
+        pod: Container, namespace and pod; empty when none holds the GPU.
+
+    Returns:
+        Values in the order of ``BASE_LABELS``.
+    """
     identity = gpu.identity
     device = "" if identity.minor is None else f"nvidia{identity.minor}"
     return (
@@ -200,24 +209,27 @@ def base_label_values(gpu: GpuState, node: str, driver_version: str, pod: tuple[
     )
 
 
-def dcgm_samples(fleet: Fleet, node: str, pods: Mapping[str, tuple[str, str, str]]) -> Iterator[Sample]:
-    """Yield the legacy families of the GPUs that are up.
+def dcgm_samples(gpu: GpuState, node: str, driver_version: str, pod: tuple[str, str, str] | None) -> Iterator[Sample]:
+    """Yield the legacy families of one GPU; nothing while it is down.
 
     Args:
-        fleet: The GPUs.
+        gpu: The GPU.
         node: Value of ``Hostname``.
-        pods: Container, namespace and pod by GPU UUID.
+        driver_version: Value of ``DCGM_FI_DRIVER_VERSION``.
+        pod: Container, namespace and pod that hold the GPU; None when none does.
+
+    Returns:
+        One sample per field that the GPU reports.
     """
-    for uuid, gpu in fleet.gpus.items():
-        fast = gpu.fast
-        if not gpu.is_up or fast is None:
+    fast = gpu.fast
+    if not gpu.is_up or fast is None:
+        return
+    labels = base_label_values(gpu, node, driver_version, pod or ("", "", ""))
+    for dcgm_field in LEGACY:
+        value = dcgm_field.read(gpu, fast, gpu.slow)
+        if value is None:
             continue
-        labels = base_label_values(gpu, node, fleet.driver_version, pods.get(uuid, ("", "", "")))
-        for dcgm_field in LEGACY:
-            value = dcgm_field.read(gpu, fast, gpu.slow)
-            if value is None:
-                continue
-            if dcgm_field is XID_FIELD:
-                yield Sample(family=dcgm_field, labels=(*labels, str(value), describe(int(value))), value=value)
-            else:
-                yield Sample(family=dcgm_field, labels=labels, value=value)
+        if dcgm_field is XID_FIELD:
+            yield Sample(family=dcgm_field, labels=(*labels, str(value), describe(int(value))), value=value)
+        else:
+            yield Sample(family=dcgm_field, labels=labels, value=value)

@@ -61,6 +61,10 @@ class Sample:
     value: float
 
 
+Blocks = tuple[tuple[Family, str], ...]
+"""Families with their lines, heads still to come."""
+
+
 def escape(text: str) -> str:
     """Return a label value as both formats write it."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
@@ -95,16 +99,15 @@ class Renderer:
         """Begin with an empty cache."""
         self._prefixes: dict[tuple[str, tuple[str, ...]], str] = {}
 
-    def blocks(self, samples: Iterable[Sample]) -> tuple[tuple[Family, str], ...]:
+    def blocks(self, samples: Iterable[Sample]) -> Blocks:
         """Return each family with its lines, families in order of first appearance, both formats alike."""
-        families: dict[str, tuple[Family, list[str]]] = {}
-        for sample in samples:
-            family = sample.family
-            entry = families.get(family.name)
-            if entry is None:
-                entry = families[family.name] = (family, [])
-            entry[1].append(f"{self._prefix(family, sample.labels)}{format_value(sample.value)}\n")
-        return tuple((family, "".join(lines)) for family, lines in families.values())
+        draft = Draft(self)
+        draft.add(samples)
+        return draft.finish()
+
+    def line(self, sample: Sample) -> str:
+        """Return one sample as a line, which both formats write alike."""
+        return f"{self._prefix(sample.family, sample.labels)}{format_value(sample.value)}\n"
 
     def _prefix(self, family: Family, values: tuple[str, ...]) -> str:
         key = (family.name, values)
@@ -120,6 +123,29 @@ class Renderer:
         return prefix
 
 
+class Draft:
+    """A page in the making, so that rendering can be done in parts with other work between them."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        """Begin an empty page."""
+        self._renderer = renderer
+        self._families: dict[str, tuple[Family, list[str]]] = {}
+
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Add samples to their families."""
+        line, families = self._renderer.line, self._families
+        for sample in samples:
+            family = sample.family
+            entry = families.get(family.name)
+            if entry is None:
+                entry = families[family.name] = (family, [])
+            entry[1].append(line(sample))
+
+    def finish(self) -> Blocks:
+        """Return each family with its lines."""
+        return tuple((family, "".join(lines)) for family, lines in self._families.values())
+
+
 def render(blocks: Iterable[tuple[Family, str]], *, openmetrics: bool) -> bytes:
     """Return the blocks with their heads; OpenMetrics still lacks its final ``# EOF``."""
     return "".join(_head(family, openmetrics=openmetrics) + lines for family, lines in blocks).encode()
@@ -128,7 +154,7 @@ def render(blocks: Iterable[tuple[Family, str]], *, openmetrics: bool) -> bytes:
 class Page:
     """A rendered body that scrapes share; encodings are made on first demand and kept."""
 
-    def __init__(self, blocks: tuple[tuple[Family, str], ...]) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         """Serve ``blocks``."""
         self._blocks = blocks
         self._bodies: dict[bool, bytes] = {}
@@ -140,11 +166,11 @@ class Page:
             body = self._bodies[openmetrics] = render(self._blocks, openmetrics=openmetrics)
         return body
 
-    def plain(self, tail: tuple[tuple[Family, str], ...], *, openmetrics: bool) -> bytes:
+    def plain(self, tail: Blocks, *, openmetrics: bool) -> bytes:
         """Return the whole page; ``tail`` holds what is only known at the scrape."""
         return self._body(openmetrics) + self._tail(tail, openmetrics)
 
-    def gzipped(self, tail: tuple[tuple[Family, str], ...], *, openmetrics: bool) -> bytes:
+    def gzipped(self, tail: Blocks, *, openmetrics: bool) -> bytes:
         """Return the whole page as one gzip member.
 
         The body is deflated once per rendering and ends on a byte boundary (full flush); the tail is deflated behind
@@ -164,7 +190,7 @@ class Page:
         return _GZIP_HEADER + deflated + packer.compress(end) + packer.flush() + footer
 
     @staticmethod
-    def _tail(tail: tuple[tuple[Family, str], ...], openmetrics: bool) -> bytes:
+    def _tail(tail: Blocks, openmetrics: bool) -> bytes:
         return render(tail, openmetrics=openmetrics) + (b"# EOF\n" if openmetrics else b"")
 
 

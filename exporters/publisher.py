@@ -6,6 +6,7 @@ at which one of its GPUs became stale: it is rendered anew first.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field
 from exporters import metric_names as names
 from exporters.api import gpus_document
 from exporters.dcgm import dcgm_samples
-from exporters.exposition import Page, Renderer, Sample
+from exporters.exposition import Draft, Page, Renderer, Sample
 from exporters.fleet import Fleet
 from exporters.own_cost import CpuAccount, cost_samples
 from exporters.pods.attribution import PodAttribution
-from exporters.samples import age_samples, fleet_samples, gpu_labels
+from exporters.samples import Labels, age_samples, gpu_labels, gpu_samples, reading_times
 from exporters.settings import DcgmNames, ExporterSettings
 from exporters.thermals import ThermalEstimate, thermal_samples
 from exporters.window import ScrapeIntervals
@@ -55,32 +56,55 @@ class Publisher:
     _renderer: Renderer = field(default_factory=Renderer)
     _account: CpuAccount = field(default_factory=CpuAccount)
     _page: Page | None = None
+    _times: Mapping[str, tuple[Labels, float]] = field(default_factory=dict)
     _valid_until: float = 0.0
     _slowest: tuple[float, float] = (0.0, 0.0)
 
-    def refresh(self) -> None:
-        """Forget the page; the next request or ``prepare`` renders it."""
-        self._page = None
+    async def render(self) -> None:
+        """Render a new page in parts, so that a scrape never waits for more than one GPU's part.
 
-    def prepare(self) -> Page:
-        """Return the page, rendered anew if readings came or a GPU became stale."""
+        Ages count from the readings at the beginning: a part that is rendered later may only be younger than it says.
+        """
+        now = time.monotonic()
+        self.fleet.expire(now, self.settings.stale_after_seconds)
+        times, expiry = reading_times(self.fleet), self.fleet.first_expiry(self.settings.stale_after_seconds)
+        draft = Draft(self._renderer)
+        for part in self._parts(now):
+            draft.add(part)
+            await asyncio.sleep(0)
+        self._page, self._times, self._valid_until = Page(draft.finish()), times, expiry
+
+    def page(self) -> Page:
+        """Return the page; rendered anew, in one go, if one of its GPUs has become stale."""
         now = time.monotonic()
         if self._page is None or now > self._valid_until:
-            stale_after = self.settings.stale_after_seconds
-            self.fleet.expire(now, stale_after)
-            self._page = Page(self._renderer.blocks(self._samples(now)))
-            self._valid_until = self.fleet.first_expiry(stale_after)
+            self.fleet.expire(now, self.settings.stale_after_seconds)
+            self._times = reading_times(self.fleet)
+            self._valid_until = self.fleet.first_expiry(self.settings.stale_after_seconds)
+            draft = Draft(self._renderer)
+            for part in self._parts(now):
+                draft.add(part)
+            self._page = Page(draft.finish())
         return self._page
 
     def metrics(self, *, openmetrics: bool, gzip: bool, scraper: str) -> bytes:
-        """Return ``/metrics`` for ``scraper`` (its address)."""
+        """Return ``/metrics``.
+
+        Args:
+            openmetrics: The format; else the text format.
+            gzip: Whether the body is compressed.
+            scraper: Address of who asks; the scrape window follows from how often it does.
+
+        Returns:
+            The body, whole.
+        """
         began = time.monotonic()
-        page = self.prepare()
+        page = self.page()
         self.scrapes.note(scraper, began)
         self.num_scrapes += 1
         now = time.monotonic()
         window = self.scrapes.window_seconds(now)
-        tail = self._renderer.blocks(age_samples(self.fleet, self.settings.node, now, window))
+        tail = self._renderer.blocks(age_samples(self.fleet, self._times, self.settings.node, now, window))
         make = page.gzipped if gzip else page.plain
         body = make(tail, openmetrics=openmetrics)
         self._note_duration(time.monotonic() - began, now)
@@ -102,16 +126,23 @@ class Publisher:
         if seconds >= self._slowest[0] or now - self._slowest[1] > SLOWEST_SCRAPE_SECONDS:
             self._slowest = (seconds, now)
 
-    def _samples(self, now: float) -> Iterator[Sample]:
-        node = self.settings.node
-        yield from fleet_samples(self.fleet, node, now, self.scrapes.window_seconds(now))
-        labels = {uuid: gpu_labels(gpu, node) for uuid, gpu in self.fleet.gpus.items()}
-        yield from thermal_samples(self.fleet, self.estimates, labels)
+    def _parts(self, now: float) -> Iterator[Iterator[Sample]]:
+        """Yield the samples of a page in parts of a fraction of a millisecond each."""
+        node, driver_version = self.settings.node, self.fleet.driver_version
+        window_seconds = self.scrapes.window_seconds(now)
+        # A copy: GPUs may come and go between the parts.
+        gpus = dict(self.fleet.gpus)
+        for gpu in gpus.values():
+            yield gpu_samples(gpu, node, driver_version, now, window_seconds)
+        labels = {uuid: gpu_labels(gpu, node) for uuid, gpu in gpus.items()}
+        yield thermal_samples(self.fleet, self.estimates, labels)
         if self.pods is not None:
-            yield from self.pods.samples(now)
-        yield from self._own_samples()
+            yield self.pods.samples(now)
+        yield self._own_samples()
         if self.settings.dcgm_names is DcgmNames.LEGACY:
-            yield from dcgm_samples(self.fleet, node, {} if self.pods is None else self.pods.dcgm_pods())
+            pods = {} if self.pods is None else self.pods.dcgm_pods()
+            for uuid, gpu in gpus.items():
+                yield dcgm_samples(gpu, node, driver_version, pods.get(uuid))
 
     def _own_samples(self) -> Iterator[Sample]:
         labels = (self.version, self.settings.source.partition(":")[0], self.settings.node)

@@ -65,18 +65,39 @@ def gpu_labels(gpu: GpuState, node: str) -> Labels:
     return (gpu.identity.uuid, str(gpu.identity.index), node)
 
 
-def fleet_samples(fleet: Fleet, node: str, now_monotonic: float, window_seconds: float) -> Iterator[Sample]:
-    """Yield all readings of all GPUs."""
-    for gpu in fleet.gpus.values():
-        labels = gpu_labels(gpu, node)
-        yield from _identity(gpu, labels, fleet.driver_version)
-        if gpu.is_up and gpu.fast is not None:
-            yield from _fast(gpu.fast, labels)
-            yield from _heat(gpu, labels)
-            yield from _throttling(gpu, gpu.fast, labels)
-            yield from _window(gpu, labels, now_monotonic, window_seconds)
-            if gpu.slow is not None:
-                yield from _slow(gpu.slow, labels)
+def gpu_samples(
+    gpu: GpuState, node: str, driver_version: str, now_monotonic: float, window_seconds: float
+) -> Iterator[Sample]:
+    """Yield all that is known of one GPU.
+
+    Args:
+        gpu: The GPU.
+        node: Value of the label ``node``.
+        driver_version: For the info series.
+        now_monotonic: The moment of the rendering, seconds.
+        window_seconds: Length of the scrape window.
+
+    Returns:
+        Its samples; while it is down, those that are no readings.
+    """
+    labels = gpu_labels(gpu, node)
+    yield from _identity(gpu, labels, driver_version)
+    if gpu.is_up and gpu.fast is not None:
+        yield from _fast(gpu.fast, labels)
+        yield from _heat(gpu, labels)
+        yield from _throttling(gpu, gpu.fast, labels)
+        yield from _window(gpu, labels, now_monotonic, window_seconds)
+        if gpu.slow is not None:
+            yield from _slow(gpu.slow, labels)
+
+
+def reading_times(fleet: Fleet) -> dict[str, tuple[Labels, float]]:
+    """Return when each GPU was last read, by UUID without the label node: what the ages on a page count from."""
+    return {
+        uuid: ((uuid, str(gpu.identity.index)), gpu.fast.taken_at_monotonic)
+        for uuid, gpu in fleet.gpus.items()
+        if gpu.fast is not None
+    }
 
 
 def _identity(gpu: GpuState, labels: Labels, driver_version: str) -> Iterator[Sample]:
@@ -171,16 +192,27 @@ def _window(gpu: GpuState, labels: Labels, now_monotonic: float, window_seconds:
         yield Sample(family=family, labels=(*labels, "mean"), value=round(statistics.mean, 6))
 
 
-def age_samples(fleet: Fleet, node: str, now_monotonic: float, window_seconds: float) -> Iterator[Sample]:
-    """Yield what is only known at the moment of the scrape: how old everything is, and what hangs for how long."""
-    age = fleet.newest_age_seconds(now_monotonic)
-    if age is not None:
-        yield Sample(family=names.EXPORTER_SNAPSHOT_AGE, labels=(), value=round(age, 4))
+def age_samples(
+    fleet: Fleet, times: Mapping[str, tuple[Labels, float]], node: str, now_monotonic: float, window_seconds: float
+) -> Iterator[Sample]:
+    """Yield what is only known at the moment of the scrape: how old everything is, and what hangs for how long.
+
+    Args:
+        fleet: The GPUs.
+        times: What ``reading_times`` gave when the page was rendered.
+        node: Value of the label ``node``.
+        now_monotonic: The moment of the scrape.
+        window_seconds: Length of the scrape window.
+
+    Returns:
+        Samples of the families on ages, the window and calls that hang.
+    """
+    ages = {labels: max(now_monotonic - taken_at, 0.0) for labels, taken_at in times.values()}
+    if ages:
+        yield Sample(family=names.EXPORTER_SNAPSHOT_AGE, labels=(), value=round(min(ages.values()), 4))
     yield Sample(family=names.EXPORTER_WINDOW, labels=(), value=round(window_seconds, 3))
-    for gpu in fleet.gpus.values():
-        labels = gpu_labels(gpu, node)
-        if gpu.fast is not None:
-            yield Sample(family=names.GPU_READING_AGE, labels=labels, value=round(gpu.age_seconds(now_monotonic), 4))
+    for labels, age in ages.items():
+        yield Sample(family=names.GPU_READING_AGE, labels=(*labels, node), value=round(age, 4))
     for gpu in fleet.gpus.values():
         call = gpu.stuck_call
         if call is not None:

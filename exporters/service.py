@@ -114,6 +114,7 @@ class Service:
         self._web = open_web(settings)
         self._fleet = Fleet()
         self._changed = asyncio.Event()
+        self._has_thermals = False
         self._supervisor = Supervisor(
             CollectorSettings(
                 source=settings.source,
@@ -168,6 +169,10 @@ class Service:
         threading.stack_size(WORKER_STACK_BYTES)
         loop.set_default_executor(ThreadPoolExecutor(max_workers=NUM_WORKER_THREADS, thread_name_prefix="worker"))
         sys.setswitchinterval(SWITCH_SECONDS)
+        # Imported before anybody can scrape: it takes a third of a second in which nothing else runs.
+        self._has_thermals = self._settings.derived_thermals and model_is_installed()
+        if self._settings.derived_thermals and not self._has_thermals:
+            self._log.warning("exporter.thermal_model_missing", cure="install numpy to derive thermals")
         try:
             address = await self._server.start()
         except OSError as error:
@@ -191,7 +196,7 @@ class Service:
 
     def _bodies(self) -> list[Callable[[], Coroutine[None, None, None]]]:
         bodies: list[Callable[[], Coroutine[None, None, None]]] = [self._supervisor.run, self._render_on_change]
-        if self._settings.derived_thermals:
+        if self._has_thermals:
             bodies.append(self._follow_heat)
         if self._pods is not None:
             bodies.append(self._pods.follow)
@@ -216,8 +221,7 @@ class Service:
             self._changed.clear()
             if self._pods is not None:
                 self._pods.settle()
-            self._publisher.refresh()
-            self._publisher.prepare()
+            await self._publisher.render()
             await asyncio.sleep(MIN_RENDER_SECONDS - COALESCE_SECONDS)
 
     async def _follow_heat(self) -> None:

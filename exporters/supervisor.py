@@ -41,8 +41,8 @@ from exporters.supervision import (
     Stuck,
     Why,
     decide,
-    note_failure,
     note_answer,
+    note_failure,
 )
 
 TICK_SECONDS = 0.1

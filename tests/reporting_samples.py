@@ -166,6 +166,7 @@ def _decisions(seconds: tuple[float, ...], regions: dict[str, RegionTrack]) -> t
                         rung=after,
                         title=f"{region.nodes_pending[i] - region.nodes_pending[i - 1]} more nodes in pool {name}-h100",
                         reason="Demand at the 90 % quantile needs them when they arrive, 12 min from now.",
+                        nodes_added=region.nodes_pending[i] - region.nodes_pending[i - 1],
                     )
                 )
     return tuple(sorted(marks, key=lambda mark: mark.at))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.planning.outlook import Outcome
+from controller.planning.outlook import QUEUE_BOUND_SECONDS, Outcome
+from controller.planning.prices import UNSERVED_FACTOR
 from controller.types import Policy
 from forecasting.types import FloatArray
 
-UNSERVED_FACTOR = 1.5
-"""A request that times out harms more than one that is refused at once with a reason."""
 HEAT_FACTOR = 0.02
 """Price of one degree below the margin target for one second, as a share of refusing all demand for that second.
 
@@ -34,7 +33,7 @@ def harm_of_courses(
     margin_target_celsius: float,
     delay_steps: int,
 ) -> FloatArray:
-    """Return harm and cost of each course over the horizon, in the policy's currency, shape ``(num_courses,)``.
+    """Price each course over the horizon, in the policy's currency, shape ``(num_courses,)``.
 
     Args:
         outcome: What each course leads to.
@@ -44,15 +43,18 @@ def harm_of_courses(
         nodes_cost_per_hour: Cost of the added nodes, shape ``(num_courses,)``.
         margin_target_celsius: Margin that should be kept.
         delay_steps: Steps before the flags act; heat before that is nobody's choice.
+
+    Returns:
+        Harm and cost.
     """
     limited_price = np.array([tier.harm_per_limited_request for tier in policy.tiers])
     waited_price = np.array([tier.harm_per_waited_second for tier in policy.tiers])
     expected_requests = expected_per_second.sum(axis=1) * policy.step_seconds
     limited = ((1.0 - admitted_after) * expected_requests) @ limited_price
     admitted = admitted_after * expected_requests
-    total = np.maximum(admitted.sum(axis=1), 1e-12)
-    unserved = UNSERVED_FACTOR * _unserved_harm(outcome.unserved, admitted, policy)
-    waited = outcome.waited_seconds * (admitted @ waited_price) / total
+    unserved = UNSERVED_FACTOR * _from_below(outcome.unserved, admitted, limited_price, policy)
+    # No request waits longer than the queue's bound, so a tier's waits are bounded by its requests.
+    waited = _from_below(outcome.waited_seconds, admitted * QUEUE_BOUND_SECONDS, waited_price, policy)
     hours = max(MIN_NODE_HOURS, policy.horizon_seconds / 3600.0)
     late = outcome.margin_celsius[:, delay_steps:]
     shortfall = np.maximum(margin_target_celsius - late, 0.0).sum(axis=1) * policy.step_seconds
@@ -62,20 +64,36 @@ def harm_of_courses(
     return harm
 
 
-def _unserved_harm(unserved: FloatArray, admitted: FloatArray, policy: Policy) -> FloatArray:
-    """Return the harm of unserved requests when the lowest priority goes without first."""
-    harm = np.zeros_like(unserved)
-    left = unserved.copy()
+def _from_below(amount: FloatArray, most: FloatArray, price: FloatArray, policy: Policy) -> FloatArray:
+    """Return the harm of something that falls on the lowest priority first, shape ``(num_courses,)``.
+
+    Args:
+        amount: How much of it there is, shape ``(num_courses,)``.
+        most: How much of it each tier can take, shape ``(num_courses, num_tiers)``.
+        price: Harm of one unit for each tier, shape ``(num_tiers,)``.
+        policy: Priorities.
+    """
+    harm = np.zeros_like(amount)
+    left = amount.copy()
     for index in sorted(range(len(policy.tiers)), key=lambda index: policy.tiers[index].priority):
-        share = np.minimum(left, admitted[:, index])
-        harm += share * policy.tiers[index].harm_per_limited_request
+        share = np.minimum(left, most[:, index])
+        harm += share * price[index]
         left -= share
-    # What exceeds even the expected demand comes from the planned quantile; it is priced like the highest tier.
-    return harm + left * max(tier.harm_per_limited_request for tier in policy.tiers)
+    # What exceeds even the expected demand comes from the planned quantile; it is priced like the dearest tier.
+    return harm + left * float(price.max())
 
 
 def breaks_hard_guard(outcome: Outcome, *, delay_steps: int, step_seconds: float) -> FloatArray:
-    """Return by how many degrees each course breaks the hard guard once settled, shape ``(num_courses,)``; 0 if not."""
+    """Return by how many degrees each course breaks the hard guard once settled.
+
+    Args:
+        outcome: What each course leads to.
+        delay_steps: Steps before the flags act.
+        step_seconds: Length of a step.
+
+    Returns:
+        Degrees, shape ``(num_courses,)``; 0 for a course that keeps the guard.
+    """
     first = min(delay_steps + int(np.ceil(SETTLE_SECONDS / step_seconds)), outcome.margin_celsius.shape[1] - 1)
     lowest = outcome.margin_celsius[:, first:].min(axis=1)
     shortfall: FloatArray = np.maximum(HARD_GUARD_CELSIUS - lowest, 0.0)

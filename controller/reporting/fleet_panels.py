@@ -124,7 +124,7 @@ def _slowdown_notes(
         words = f"margin that the plan keeps, {celsius_text(margin_celsius)}"
         notes.append(text_note(0.0, y + 14.0, words, "line-label guard-text", dx=6))
     # Holding back a scale-in changes nothing that runs; the figures do not count it as an action either.
-    actions = [mark.at for mark in selection.featured.decisions if mark.kind != "rung"]
+    actions = [mark.at for mark in selection.featured.decisions if mark.kind == "limit" or mark.nodes_added > 0]
     if actions:
         words = f"first action {clock_text(min(actions))}"
         place = selection.time.ratio_of(min(actions))

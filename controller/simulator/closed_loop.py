@@ -139,8 +139,8 @@ def _first_crossing_seconds(run: RunRecord, scenario: Scenario) -> float | None:
 
 
 def _with_lead(run: RunRecord, crossing_seconds: float | None) -> RunRecord:
-    """Return the run with the lead of its first action over the unmitigated crossing."""
-    acted = [mark for mark in run.decisions if mark.kind != "rung"]
+    """Return the run with the lead of its first protective action, a node or a limit, over the unmitigated crossing."""
+    acted = [mark for mark in run.decisions if mark.kind == "limit" or mark.nodes_added > 0]
     if not acted or crossing_seconds is None:
         return run
     first_seconds = (acted[0].at - run.start).total_seconds()

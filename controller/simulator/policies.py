@@ -139,7 +139,9 @@ class ReactiveController:
         ratio = utilization / self.TARGET_RATIO
         raw = desired if abs(ratio - 1.0) <= self.TOLERANCE_RATIO else math.ceil(serving * ratio)
         window = timedelta(seconds=self.STABILIZATION_SECONDS)
-        history = [(at, n) for at, n in self._recommended.get(spec.name, []) if now - at <= window]
+        # The first recommendation is the present size, as in the HorizontalPodAutoscaler: no scale-in at start-up.
+        seen = self._recommended.get(spec.name, [(now, desired)])
+        history = [(at, n) for at, n in seen if now - at <= window]
         history.append((now, raw))
         self._recommended[spec.name] = history
         stable = max(n for _, n in history) if raw < desired else raw
@@ -156,6 +158,7 @@ class ReactiveController:
             rung=0,
             title=f"{state.name}: {before} → {after} nodes",
             reason=f"utilisation {utilization:.0%}, target {self.TARGET_RATIO:.0%}",
+            nodes_added=after - before,
         )
 
 
@@ -205,6 +208,7 @@ class MeltguardController:
                 rung=rung_of.get(region_of[action.pool], 0),
                 title=f"{action.pool}: {action.from_nodes} → {action.to_nodes} nodes",
                 reason=action.why.text,
+                nodes_added=action.to_nodes - action.from_nodes,
             )
             for action in made.actions
             if isinstance(action, PoolAction)

@@ -111,6 +111,7 @@ class DecisionMark(Entry, frozen=True, kw_only=True):
     rung: int
     title: str
     reason: str
+    nodes_added: Annotated[int, Meta(description="Nodes ordered; negative for nodes given back, 0 for limits.")] = 0
 
 
 class FanRecord(Entry, frozen=True, kw_only=True):

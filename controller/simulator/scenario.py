@@ -6,6 +6,7 @@ impossible values are refused with the path of the field.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -241,8 +242,20 @@ def parse_scenario(text: str, *, place: str) -> Scenario:
         scenario = msgspec.convert(document, Scenario, strict=True)
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {error}; see the schema of {SCENARIO_SCHEMA}") from error
+    wrong = _not_finite(msgspec.to_builtins(scenario), "$")
+    if wrong:
+        raise UsageError(f"{place}: `{wrong}` must be a finite number")
     _check(scenario, place)
     return scenario
+
+
+def _not_finite(node: Any, path: str) -> str:
+    """Return the path of the first number that is infinite or none; empty without one."""
+    if isinstance(node, float):
+        return "" if math.isfinite(node) else path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    found = (_not_finite(value, f"{path}.{key}") for key, value in items)
+    return next((wrong for wrong in found if wrong), "")
 
 
 def scenario_json_schema() -> dict[str, Any]:

@@ -90,6 +90,8 @@ class PodAttribution:
         """Yield the families on pods."""
         labels = {uuid: gpu_labels(gpu, self.node) for uuid, gpu in self.fleet.gpus.items()}
         for uuid, holders in self._holders.items():
+            if uuid not in labels:
+                continue
             for holder in holders:
                 of_holder = (*labels[uuid], holder.namespace, holder.pod, holder.container, holder.resource)
                 yield Sample(family=names.GPU_POD_INFO, labels=of_holder, value=1)

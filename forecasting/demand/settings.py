@@ -72,7 +72,7 @@ class ForecastSettings:
     loss_memory: float = 200.0
     weight_sharpness: float = 15.0
     refresh_steps: int = 16
-    calibration_gain: float = 0.02
+    calibration_gain: float = 0.01
     calibration_stride: int = 4
     growth_floor: float = 1.9
     growth_cap: float = 3.3

@@ -1,8 +1,10 @@
 """Thermal forecasts: degrees and seconds to slowdown for every GPU.
 
-The incremental core needs numpy only, so that the exporter can afford it; ``io`` and ``cli`` are imported by name.
-The names below are imported when they are first used, so that the command line can read ``cli`` without numpy.
+The incremental core needs numpy only, so that the exporter can afford it. Names are imported when they are first used:
+the command line lists its commands without loading numpy.
 """
+
+from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -22,11 +24,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name on first use.
-
-    Raises:
-        AttributeError: If the package has no such name.
-    """
-    if name not in _HOMES:
+    """Import an exported name from its module (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(home), name)

@@ -6,8 +6,9 @@ later than it is read only where the caller says that it is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from forecasting.errors import NotEnoughDataError
 from forecasting.thermal.derived import headroom_at_limit_celsius, sustainable_power_watts
 from forecasting.thermal.fleet import FleetThermalModel
 from forecasting.thermal.health import SampleState
+from forecasting.thermal.persistence import persisting_power_watts, power_spread_watts
 from forecasting.thermal.priors import share_gains
 from forecasting.thermal.rules import MaximumOverTime
 from forecasting.thermal.settings import ThermalSettings
@@ -29,12 +31,6 @@ MAXIMUM_REPLAYED_SAMPLES = 20_000
 
 MAXIMUM_PATH_STEPS = 1200
 """Steps of a power path; two for every second of a ten minute forecast."""
-
-PERSISTENCE_SECONDS = 30.0
-"""Power that persists is the mean of this long, or of three readings where that is longer."""
-
-PERSISTENCE_READINGS = 3
-"""A single reading a minute is a poor guess of the mean power: three cut the error by a tenth on recorded logs."""
 
 STALE_SECONDS = 60.0
 """A last reading older than this (and than three periods) is called stale."""
@@ -242,10 +238,18 @@ def _forecast_one(replay: LogReplay, moment: float, request: LogRequest) -> LogF
         warnings.append("load has not varied enough to learn from; keep a wider guard")
     if replay.model.sample_state[0] == SampleState.FROZEN:
         warnings.append("power has been identical for too long while busy; the exporter may be frozen")
+    spread = np.zeros(request.horizons_seconds.shape)
+    if request.mode is PowerMode.PERSIST:
+        past = replay.source.seconds <= moment
+        spread = power_spread_watts(
+            replay.source.seconds[past], replay.source.power_watts[past], request.horizons_seconds
+        )
     forecast = _typed(replay.model, replay.limit_celsius, moment, (edges, path), request, tuple(warnings))
+    forecast = _widened(forecast, replay.model, spread)
     memory = None
     if replay.memory_model is not None:
         memory = _typed(replay.memory_model, None, moment, (edges, path), request, ())
+        memory = _widened(memory, replay.memory_model, spread)
     maximum = float(replay.rule.maximum_celsius[0])
     headroom = float(headroom_at_limit_celsius(replay.model)[0])
     sustainable = float(sustainable_power_watts(replay.model)[0])
@@ -269,12 +273,10 @@ def _power_path(series: GpuTelemetry, moment: float, request: LogRequest) -> tup
         return edges, path, [] if covered else ["the log's power ends before the last horizon; its last power goes on"]
     if request.mode is PowerMode.CONSTANT:
         return edges, np.full(edges.shape, request.watts), []
-    past = series.power_watts[series.seconds <= moment]
-    recent = int(np.count_nonzero(series.seconds[: past.size] > moment - PERSISTENCE_SECONDS))
-    powers = past[-max(recent, PERSISTENCE_READINGS) :]
-    known = powers[np.isfinite(powers)]
-    persisting = float(known.mean()) if known.size else np.nan
-    return edges, np.full(edges.shape, persisting), ["power is assumed to persist; intervals do not cover load changes"]
+    past = series.seconds <= moment
+    persisting = persisting_power_watts(series.seconds[past], series.power_watts[past])
+    warning = "power is assumed to persist; intervals cover load changes only as far as the log has shown them"
+    return edges, np.full(edges.shape, persisting), [warning]
 
 
 def _typed(
@@ -309,3 +311,19 @@ def _typed(
         ),
         warnings=warnings,
     )
+
+
+def _widened(forecast: ThermalForecast, model: FleetThermalModel, spread_watts: FloatArray) -> ThermalForecast:
+    """Return a forecast whose quantiles also cover power that is off by ``spread_watts`` (standard deviation).
+
+    Independent deviations add in squares; the time to slowdown stays that of the power that was assumed.
+    """
+    if not spread_watts.any():
+        return forecast
+    reach = -np.expm1(-forecast.horizons_seconds[:, None] / model.time_constants_seconds)
+    response = reach @ (model.plateau_gains_celsius[0] / model.power_limit_watts[0])
+    scores = np.array([NormalDist().inv_cdf(level) for level in forecast.levels])[:, None]
+    levels, quantiles = np.asarray(forecast.levels), forecast.temperature_celsius
+    median = np.array([np.interp(0.5, levels, column) for column in quantiles.T])
+    away = np.hypot(quantiles - median, scores * response * spread_watts)
+    return replace(forecast, temperature_celsius=median + np.sign(scores) * away)

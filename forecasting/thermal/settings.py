@@ -79,8 +79,8 @@ class ThermalSettings:
     prior_rise_celsius: float = 40.0
     prior_shares: tuple[float, ...] = (0.45, 0.0, 0.2, 0.2, 0.1, 0.05, 0.0, 0.0)
     prior_relative_deviation: float = 0.35
-    saturation: float = 0.15
-    prior_common_deviation: float = 0.06
+    saturation: float = 0.17
+    prior_common_deviation: float = 0.05
     smallest_gain_deviation_celsius: float = 1e-3
     smallest_rise_celsius: float = 1.0
     unseen_ambient_celsius: float = 25.0

@@ -14,7 +14,18 @@ from pathlib import Path
 
 PACKAGES = ("controller", "exporters", "forecasting", "inference")
 # Import names that the extras of pyproject.toml bring.
-OPTIONAL = {"boto3", "botocore", "kubernetes", "matplotlib", "openfeature", "pynvml", "torch"}
+OPTIONAL = {
+    "bcrypt",
+    "boto3",
+    "botocore",
+    "google",
+    "grpc",
+    "kubernetes",
+    "matplotlib",
+    "openfeature",
+    "pynvml",
+    "torch",
+}
 
 
 def main(working_tree: str) -> int:

@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 
 from tools.checks.repository import ROOT, report
 
-LOCKED_EXTRAS = ("nvml", "kubernetes", "plot")
+# docs/decisions/0003-lock-files.md says why; every other extra is locked.
+UNLOCKED_EXTRAS = frozenset({"inference"})
 LOCKED_GROUPS = ("build", "test", "check")
 CURE = "run `make lock`"
 
@@ -25,13 +26,12 @@ _DIRECT = re.compile(r"#\s+(?:via\s+)?meltguard \(")
 _INDEX = re.compile(r"^\s*(--(extra-)?index-url|-i\b|--find-links|-f\b|.*://)", re.MULTILINE)
 
 
-def direct_requirements(project: Mapping[str, object], extras: Iterable[str], groups: Iterable[str]) -> list[str]:
+def direct_requirements(project: Mapping[str, object], *, for_development: bool) -> list[str]:
     """Collect what pyproject.toml asks for by name.
 
     Args:
         project: the parsed file.
-        extras: optional dependencies that the lock covers.
-        groups: dependency groups that the lock covers.
+        for_development: with the extras and the dependency groups, not only what every user installs.
 
     Returns:
         Requirements as they stand in the file.
@@ -39,12 +39,13 @@ def direct_requirements(project: Mapping[str, object], extras: Iterable[str], gr
     table = project["project"]
     assert isinstance(table, dict)
     requirements: list[str] = list(table["dependencies"])
-    for extra in extras:
-        requirements += table["optional-dependencies"][extra]
-    dependency_groups = project["dependency-groups"]
-    assert isinstance(dependency_groups, dict)
-    for group in groups:
-        requirements += dependency_groups[group]
+    if for_development:
+        for extra in table["optional-dependencies"].keys() - UNLOCKED_EXTRAS:
+            requirements += table["optional-dependencies"][extra]
+        dependency_groups = project["dependency-groups"]
+        assert isinstance(dependency_groups, dict)
+        for group in LOCKED_GROUPS:
+            requirements += dependency_groups[group]
     return requirements
 
 
@@ -87,8 +88,8 @@ def main() -> int:
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     asked_by_lock: dict[Path, list[str]] = {
-        Path("locks/development.txt"): direct_requirements(project, LOCKED_EXTRAS, LOCKED_GROUPS),
-        Path("locks/runtime.txt"): direct_requirements(project, (), ()),
+        Path("locks/development.txt"): direct_requirements(project, for_development=True),
+        Path("locks/runtime.txt"): direct_requirements(project, for_development=False),
     }
     found: list[str] = []
     for path, requirements in asked_by_lock.items():

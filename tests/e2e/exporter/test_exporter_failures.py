@@ -73,7 +73,7 @@ def test_stuck_gpu_is_let_in_again(start: Start, hardware: StubState) -> None:
     exporter.wait(lambda: starts()["stuck"] == 1 and len(exporter.pids()) == 1)
     hardware.set(gpu__3__hang="none")
     exporter.wait(lambda: exporter.reasons() == running_states(8), seconds=25.0)
-    assert starts()["probe"] >= 1
+    exporter.wait(lambda: starts()["probe"] >= 1)
     exporter.wait(lambda: starts()["released"] == 1)
 
 

@@ -12,20 +12,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporters.dcgm import dcgm_samples
-from exporters.exposition import Family, Page, Renderer, Sample, accepts_gzip, wants_openmetrics
+from exporters.exposition import Blocks, Page, Renderer, Sample, accepts_gzip, wants_openmetrics
 from exporters.metric_names import EXPORTER_WINDOW, GPU_ENERGY, GPU_TEMPERATURE
-from exporters.samples import age_samples, fleet_samples
+from exporters.samples import age_samples, gpu_samples, reading_times
 from tests.exporter_samples import fleet_of
 
-Blocks = tuple[tuple[Family, str], ...]
 Parsed = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def _page() -> tuple[Page, Blocks]:
     fleet = fleet_of(2)
     renderer = Renderer()
-    body = [*fleet_samples(fleet, "node-1", 101.5, 5.0), *dcgm_samples(fleet, "node-1", {})]
-    tail = renderer.blocks(age_samples(fleet, "node-1", 101.5, 5.0))
+    body = [sample for gpu in fleet.gpus.values() for sample in gpu_samples(gpu, "node-1", "580.95.05", 101.5, 5.0)]
+    body += [sample for gpu in fleet.gpus.values() for sample in dcgm_samples(gpu, "node-1", "580.95.05", None)]
+    tail = renderer.blocks(age_samples(fleet, reading_times(fleet), "node-1", 101.5, 5.0))
     page = Page(renderer.blocks(body))
     return page, tail
 

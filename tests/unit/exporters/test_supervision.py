@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from exporters.messages import CallInFlight
 from exporters.supervision import (
     Action,
-    CollectorView,
     Collectors,
+    CollectorView,
     Deadlines,
     End,
     Memory,
@@ -138,7 +138,7 @@ def test_lost_gpu_is_looked_for_ever_more_rarely() -> None:
     """Only a fresh process enumerates anew, so a lost GPU costs a replacement now and then."""
     memory = _memory()
     starts = []
-    for tick in range(0, 700):
+    for tick in range(700):
         now = float(tick)
         actions = _decide({Role.ACTIVE: _at_work(now)}, memory, now, any_lost=True)
         starts += [now for action in actions if isinstance(action, Start)]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from forecasting.errors import ForecastingError, InputError, NotEnoughDataError
 from forecasting.thermal.history import LogRequest, PowerMode, forecast_log, power_limit_of
 from forecasting.thermal.io import read_log
+from forecasting.thermal.persistence import persisting_power_watts, power_spread_watts
 from forecasting.thermal.priors import GainRecord
 from forecasting.thermal.prometheus import PrometheusSource, read_prometheus
 from forecasting.thermal.settings import ThermalSettings
@@ -334,3 +335,29 @@ def test_a_server_that_does_not_answer_is_named(prometheus: tuple[str, type[_Pro
     assert len(handler.asked) == 2
     with pytest.raises(InputError, match="--prometheus"):
         PrometheusSource(url="file:///etc/passwd")
+
+
+def test_noisy_single_readings_persist_at_their_longer_mean() -> None:
+    """Readings that alternate once a minute persist at their mean, a load step persists at its last half minute."""
+    minutes = 60.0 * np.arange(40.0)
+    noisy = np.where(np.arange(40) % 2, 100.0, 200.0)
+    assert 120.0 < persisting_power_watts(minutes, noisy) < 180.0
+    seconds = 5.0 * np.arange(400.0)
+    stepped = np.where(seconds < 1000.0, 300.0, 600.0)
+    assert persisting_power_watts(seconds[:205], stepped[:205]) > 500.0
+    assert np.isnan(persisting_power_watts(minutes[:0], noisy[:0]))
+
+
+def test_load_changes_that_were_seen_widen_persisting_power_only() -> None:
+    """A log with load steps has wider quantiles when power persists than when it is known; the median is the same."""
+    series, moment = _series(), 1.8e9 + 1500.0
+    powers = persisting_power_watts(series.seconds[:301], series.power_watts[:301])
+    request = _request(PowerMode.CONSTANT)
+    constant = LogRequest(
+        horizons_seconds=request.horizons_seconds, mode=PowerMode.CONSTANT, watts=powers, limit_celsius=70.0
+    )
+    narrow = forecast_log((series,), (moment,), constant)[0].forecast.temperature_celsius
+    wide = forecast_log((series,), (moment,), _request(PowerMode.PERSIST))[0].forecast.temperature_celsius
+    np.testing.assert_allclose(wide[1], narrow[1])
+    assert (np.ptp(wide, axis=0) > 1.5 * np.ptp(narrow, axis=0)).all()
+    assert (power_spread_watts(series.seconds[:5], series.power_watts[:5], np.array([30.0])) == 0.0).all()
