@@ -129,7 +129,7 @@ def test_mean_power_comes_from_the_energy_counter() -> None:
 
 
 def test_thermal_model_follows_a_heating_gpu() -> None:
-    """At the limit the time to slowdown is finite, far from it there is none; a GPU that is not read has no estimate."""
+    """At the limit the time to slowdown is finite, far from it there is none; an unread GPU has no estimate."""
     tracker, celsius = ThermalTracker(), 48.0
     estimates = {}
     for second in range(180):
