@@ -56,18 +56,26 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
+def load_mastodon() -> tuple[datetime, FloatArray, FloatArray]:
+    """Return the start of the first hour, sign-ups and toots; the file's times mark the ends of hours."""
+    rows = _rows(data_folder() / "demand" / "mastodon_hourly_2018-08_2022-02.csv")
+    start = datetime.fromisoformat(rows[0]["ts"]).replace(tzinfo=UTC) - timedelta(hours=1)
+    signups = np.array([_number(row["new_users_clean"]) for row in rows])
+    requests = np.array([_number(row["new_toots_clean"]) for row in rows])
+    return start, signups, requests
+
+
 def mastodon() -> RecordedSeries:
     """Toots with sign-ups, hourly, judged three hours ahead from 2020 on; the three months before warm up."""
-    rows = _rows(data_folder() / "demand" / "mastodon_hourly_2018-08_2022-02.csv")
-    times = [datetime.fromisoformat(row["ts"]).replace(tzinfo=UTC) - timedelta(hours=1) for row in rows]
-    first = next(i for i, time in enumerate(times) if time >= datetime(2019, 10, 1, tzinfo=UTC))
-    judged = next(i for i, time in enumerate(times) if time >= datetime(2020, 1, 1, tzinfo=UTC))
+    start, signups, requests = load_mastodon()
+    first = round((datetime(2019, 10, 1, tzinfo=UTC) - start).total_seconds() / 3600.0)
+    judged = round((datetime(2020, 1, 1, tzinfo=UTC) - start).total_seconds() / 3600.0)
     return RecordedSeries(
         name="mastodon",
-        start=times[first],
+        start=start + timedelta(hours=first),
         step_seconds=3600.0,
-        requests=np.array([_number(row["new_toots_clean"]) for row in rows[first:]]),
-        signups=np.array([_number(row["new_users_clean"]) for row in rows[first:]]),
+        requests=requests[first:],
+        signups=signups[first:],
         horizon_steps=3,
         first_origin=judged - first,
         stride=3,

@@ -21,6 +21,8 @@ from forecasting.capacity import CapacityModel, parse_capacity
 from forecasting.charts import Picture
 from forecasting.errors import ForecastingError, InputError
 from forecasting.tables import SeriesTable, TableRequest, csv_rows, parse_table
+from forecasting.traces import TraceRequest, parse_trace
+from forecasting.types import DemandSeries
 
 MAX_LINE_BYTES = 65_536
 """Longest line of a text file; a longer one is no table and would not be held in memory."""
@@ -47,6 +49,24 @@ def read_series(path: str, request: TableRequest) -> SeriesTable:
         return parse_table(_parquet_rows(path), request)
     with _opened(path) as file:
         return parse_table(csv_rows(_text_lines(file, path), source=path), request)
+
+
+def read_trace(path: str, request: TraceRequest) -> DemandSeries:
+    """Read a public serving trace; see :mod:`forecasting.traces` for the formats.
+
+    Args:
+        path: The file as it was published, unpacked.
+        request: What to read from it.
+
+    Returns:
+        Requests per step.
+
+    Raises:
+        InputError: If the file is missing, unreadable or of another format.
+        NotEnoughDataError: If the trace is too short.
+    """
+    with _opened(path) as file:
+        return parse_trace(_text_lines(file, path), request)
 
 
 def read_capacity(path: str) -> CapacityModel:

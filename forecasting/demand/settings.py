@@ -36,7 +36,7 @@ class ForecastSettings:
         stack_prior_steps: Observations that "tomorrow is like now" is worth in the regressions.
         outlier_factor: Errors beyond this many mean absolute errors are clipped in the regressions.
         num_bins: Bins of a residual histogram; with 96 a bin is a sixth of the residual wide in the tail.
-        residual_memory: Steps after which a residual counts 1/e; long, because a P99 rests on one residual in a hundred.
+        residual_memory: Steps after which a residual counts 1/e; long, because the P99 needs hundreds.
         loss_memory: Steps over which an expert's pinball loss is remembered.
         weight_sharpness: Exponent on the inverse loss that makes an expert's weight; 0 averages, large picks the best.
         refresh_steps: Observations between two readings of the experts' own quantiles for the scoring.
