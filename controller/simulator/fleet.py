@@ -45,6 +45,9 @@ class Fleet:
         pool_of_gpu: Index of the pool, in the order of the scenario's regions, same shape.
         node_of_gpu: Index of the node slot, same shape.
         pool_of_node: Index of the pool of each node slot, shape ``(num_nodes,)``.
+        cooling_ratio: Share of its cooling that each site has, shape ``(num_regions,)``; 1 is all of it.
+        aisle_celsius: Degrees that the air at each node slot is above its place, shape ``(num_nodes,)``.
+        fan_loss_ratio: Rise of each node slot's resistance from sink to air, shape ``(num_nodes,)``.
     """
 
     def __init__(self, scenario: Scenario, generator: np.random.Generator) -> None:
@@ -67,6 +70,9 @@ class Fleet:
         position = POSITION_SPREAD_CELSIUS * np.clip(generator.standard_normal(self.pool_of_node.size), -2.0, 2.0)
         self._position_celsius: FloatArray = position[self.node_of_gpu]
         self.inlet_celsius: FloatArray = np.array([site.inlet_celsius for site in self._sites])
+        self.cooling_ratio: FloatArray = np.ones(len(self._sites))
+        self.aisle_celsius: FloatArray = np.zeros(self.pool_of_node.size)
+        self.fan_loss_ratio: FloatArray = np.zeros(self.pool_of_node.size)
         self.powered: NDArray[np.bool_] = np.zeros(num_gpus, dtype=np.bool_)
         self.shut_down: NDArray[np.bool_] = np.zeros(num_gpus, dtype=np.bool_)
         self.slowed: NDArray[np.bool_] = np.zeros(num_gpus, dtype=np.bool_)
@@ -104,12 +110,13 @@ class Fleet:
         """
         self._draw_power(load_ratio)
         self._warm_rooms(step_seconds)
-        air = self.inlet_celsius[self.region_of_gpu] + self._position_celsius
+        air = self.inlet_celsius[self.region_of_gpu] + self._position_celsius + self.aisle_celsius[self.node_of_gpu]
         wanted = np.clip((self.die_celsius - FAN_START_CELSIUS) / (FAN_FULL_CELSIUS - FAN_START_CELSIUS), 0.0, 1.0)
         self._fan_relief = _relax(
             self._fan_relief, FAN_MAX_RELIEF_RATIO * wanted, step_seconds, FAN_TIME_CONSTANT_SECONDS
         )
-        sink_target = air + self._sink_resistance * (1.0 - self._fan_relief) * self.power_watts
+        fans = (1.0 - self._fan_relief) * (1.0 + self.fan_loss_ratio[self.node_of_gpu])
+        sink_target = air + self._sink_resistance * fans * self.power_watts
         self.sink_celsius = _relax(self.sink_celsius, sink_target, step_seconds, SINK_TIME_CONSTANT_SECONDS)
         die_target = self.sink_celsius + self._die_resistance * self.power_watts
         self.die_celsius = _relax(self.die_celsius, die_target, step_seconds, DIE_TIME_CONSTANT_SECONDS)
@@ -137,7 +144,7 @@ class Fleet:
         """Let each site's inlet follow the heat that its cooling cannot take away."""
         heat = np.bincount(self.region_of_gpu, weights=self.power_watts, minlength=len(self._sites))
         for index, site in enumerate(self._sites):
-            overload = max(0.0, float(heat[index]) - site.cooling_capacity_watts)
+            overload = max(0.0, float(heat[index]) - site.cooling_capacity_watts * float(self.cooling_ratio[index]))
             target = site.inlet_celsius + site.overload_celsius_per_watt * overload
             weight = 1.0 - math.exp(-step_seconds / site.overload_time_constant_seconds)
             self.inlet_celsius[index] += weight * (target - self.inlet_celsius[index])

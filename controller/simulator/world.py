@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from controller.simulator.checker import check_world
 from controller.simulator.cloud import Cloud
+from controller.simulator.events import Misfortunes
 from controller.simulator.flags import FlagStore, TierLimits
 from controller.simulator.fleet import Fleet
-from controller.simulator.scenario import Scenario
+from controller.simulator.scenario import EventKind, Scenario
 from controller.simulator.service import Service
 from controller.simulator.users import UserPopulation, quota_served_ratio
 from controller.types import FlagInForce
@@ -76,7 +77,9 @@ class World:
         self.fleet = Fleet(scenario, fleet)
         self.cloud = Cloud(scenario, cloud)
         self.service = Service(scenario)
+        self.misfortunes = Misfortunes(scenario)
         self.flags = FlagStore(propagation_seconds=scenario.flag_propagation_seconds)
+        self.region_of_pool = [region.name for region in scenario.regions for _ in region.pools]
         self._limit_cache: dict[tuple[int, int], float] = {}
         self._normal = [TierLimits(images_per_day=tier.images_per_day) for tier in scenario.tiers]
         self.offered_total: FloatArray = np.zeros((len(scenario.regions), len(scenario.tiers)))
@@ -98,6 +101,7 @@ class World:
         scenario = self.scenario
         step_seconds = scenario.step_seconds
         now = self.now
+        self._befall()
         self.cloud.deliver(self.seconds)
         self.flags.advance(self.seconds)
         self.fleet.set_nodes(self.cloud.serving)
@@ -130,6 +134,24 @@ class World:
         )
         check_world(self, outcome, capacity)
         return outcome
+
+    def _befall(self) -> None:
+        """Let the scenario's misfortunes happen."""
+        if not self.scenario.events:
+            return
+        fleet, cloud, misfortunes = self.fleet, self.cloud, self.misfortunes
+        num_nodes = fleet.pool_of_node.size
+        fleet.cooling_ratio = misfortunes.cooling_ratio(self.seconds)
+        fleet.aisle_celsius = misfortunes.per_node(EventKind.HOT_AISLE, self.seconds, num_nodes)
+        fleet.fan_loss_ratio = misfortunes.per_node(EventKind.FAILED_FAN, self.seconds, num_nodes)
+        empty, quotas = set(), {}
+        for index, region in enumerate(self.region_of_pool):
+            if misfortunes.extent(EventKind.STOCK_OUT, region, self.seconds) is not None:
+                empty.add(index)
+            quota = misfortunes.extent(EventKind.QUOTA, region, self.seconds)
+            if quota is not None:
+                quotas[index] = round(quota)
+        cloud.out_of_stock, cloud.quota_nodes = frozenset(empty), quotas
 
     def capacity_per_second(self) -> FloatArray:
         """Return the requests that each region can finish a second, shape ``(num_regions,)``."""
