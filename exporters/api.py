@@ -60,7 +60,16 @@ def _rounded(value: float | None, digits: int = 4) -> float | None:
 
 
 def gpu_view(gpu: GpuState, estimate: ThermalEstimate | None, now_monotonic: float) -> GpuView:
-    """Return one GPU's part of the answer."""
+    """Return one GPU's part of the answer.
+
+    Args:
+        gpu: The GPU.
+        estimate: What the thermal model says of it; None when it says nothing.
+        now_monotonic: The moment of the request, seconds.
+
+    Returns:
+        The view; without readings while the GPU is down.
+    """
     identity = gpu.identity
     fast = gpu.fast if gpu.is_up else None
     age = _rounded(gpu.age_seconds(now_monotonic))
@@ -100,7 +109,18 @@ def gpus_document(
     period_seconds: float,
     now_monotonic: float,
 ) -> bytes:
-    """Return the answer as JSON."""
+    """Return the answer as JSON.
+
+    Args:
+        fleet: The GPUs.
+        estimates: What the thermal model says, by UUID.
+        node: Name of this node.
+        period_seconds: Between two readings.
+        now_monotonic: The moment of the request, seconds.
+
+    Returns:
+        The document, encoded.
+    """
     newest = max((gpu.fast.taken_at_unix for gpu in fleet.gpus.values() if gpu.fast is not None), default=None)
     document = GpusDocument(
         schema=SCHEMA,

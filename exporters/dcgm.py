@@ -184,7 +184,17 @@ LEGACY: tuple[DcgmField, ...] = (
 
 
 def base_label_values(gpu: GpuState, node: str, driver_version: str, pod: tuple[str, str, str]) -> tuple[str, ...]:
-    """Return the values of ``BASE_LABELS``; ``pod`` is container, namespace, pod, empty when none holds the GPU."""
+    """Return the values of ``BASE_LABELS``.
+
+    Args:
+        gpu: The GPU.
+        node: Value of ``Hostname``.
+        driver_version: Value of ``DCGM_FI_DRIVER_VERSION``.
+        pod: Container, namespace and pod; empty when none holds the GPU.
+
+    Returns:
+        Values in the order of ``BASE_LABELS``.
+    """
     identity = gpu.identity
     device = "" if identity.minor is None else f"nvidia{identity.minor}"
     return (
@@ -207,6 +217,9 @@ def dcgm_samples(gpu: GpuState, node: str, driver_version: str, pod: tuple[str, 
         node: Value of ``Hostname``.
         driver_version: Value of ``DCGM_FI_DRIVER_VERSION``.
         pod: Container, namespace and pod that hold the GPU; None when none does.
+
+    Returns:
+        One sample per field that the GPU reports.
     """
     fast = gpu.fast
     if not gpu.is_up or fast is None:

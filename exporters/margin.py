@@ -23,6 +23,12 @@ def thermal_margin_celsius(
     That is T.Limit 0 where the driver reports a margin, else ``gpu_max`` (or ``slowdown`` where the GPU names no
     ``gpu_max``); for the memory ``memory_max``, where it is known as an absolute threshold.
 
+    Args:
+        temperature_celsius: Of the core; None is unknown.
+        memory_temperature_celsius: Of the memory; None is unknown.
+        driver_margin_celsius: The driver's own margin (T.Limit); None on generations without it.
+        thresholds_celsius: Absolute thresholds by limit name.
+
     Returns:
         Degrees, negative above the limit; None when nothing is known.
     """
@@ -51,6 +57,15 @@ def absolute_limits_celsius(
     Absolute = temperature + margin - offset, since the offset is the margin at which that limit acts (slowdown at -2
     lies two degrees above the first intervention). The memory's offset refers to a reference that NVML does not name,
     so ``memory_max`` comes from the absolute threshold only.
+
+    Args:
+        temperature_celsius: Of the core; None is unknown.
+        driver_margin_celsius: The driver's margin at that temperature; None on generations without it.
+        limit_offsets_celsius: Margin at which each limit acts, by limit name.
+        thresholds_celsius: Absolute thresholds by limit name.
+
+    Returns:
+        Degrees by limit name; what is unknown is left out.
     """
     limits = {name: celsius for name, celsius in thresholds_celsius.items() if name in LIMIT_NAMES}
     if temperature_celsius is None or driver_margin_celsius is None:

@@ -40,7 +40,16 @@ class CpuAccount:
         self._present: dict[str, tuple[int, float]] = {}
 
     def update(self, role: str, pid: int, seconds: float) -> float:
-        """Record the time of the process that now plays ``role``; return the role's total."""
+        """Record the time of the process that now plays a role; return the role's total.
+
+        Args:
+            role: The role.
+            pid: The process that plays it now.
+            seconds: Its processor time so far.
+
+        Returns:
+            Seconds of all processes that have played the role.
+        """
         before = self._present.get(role)
         if before is not None and before[0] != pid:
             self._finished[role] = self._finished.get(role, 0.0) + before[1]

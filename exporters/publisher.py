@@ -88,7 +88,16 @@ class Publisher:
         return self._page
 
     def metrics(self, *, openmetrics: bool, gzip: bool, scraper: str) -> bytes:
-        """Return ``/metrics`` for ``scraper`` (its address)."""
+        """Return ``/metrics``.
+
+        Args:
+            openmetrics: The format; else the text format.
+            gzip: Whether the body is compressed.
+            scraper: Address of who asks; the scrape window follows from how often it does.
+
+        Returns:
+            The body, whole.
+        """
         began = time.monotonic()
         page = self.page()
         self.scrapes.note(scraper, began)

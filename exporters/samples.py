@@ -68,7 +68,18 @@ def gpu_labels(gpu: GpuState, node: str) -> Labels:
 def gpu_samples(
     gpu: GpuState, node: str, driver_version: str, now_monotonic: float, window_seconds: float
 ) -> Iterator[Sample]:
-    """Yield all that is known of one GPU."""
+    """Yield all that is known of one GPU.
+
+    Args:
+        gpu: The GPU.
+        node: Value of the label ``node``.
+        driver_version: For the info series.
+        now_monotonic: The moment of the rendering, seconds.
+        window_seconds: Length of the scrape window.
+
+    Returns:
+        Its samples; while it is down, those that are no readings.
+    """
     labels = gpu_labels(gpu, node)
     yield from _identity(gpu, labels, driver_version)
     if gpu.is_up and gpu.fast is not None:
@@ -192,6 +203,9 @@ def age_samples(
         node: Value of the label ``node``.
         now_monotonic: The moment of the scrape.
         window_seconds: Length of the scrape window.
+
+    Returns:
+        Samples of the families on ages, the window and calls that hang.
     """
     ages = {labels: max(now_monotonic - taken_at, 0.0) for labels, taken_at in times.values()}
     if ages:

@@ -63,7 +63,17 @@ def settings_of(arguments: ServeArguments) -> ExporterSettings:
 
 
 def arguments_of(settings: ExporterSettings, version: str, least_level: int, *, announce: bool) -> ServeArguments:
-    """Return what to hand over."""
+    """Return what to hand over.
+
+    Args:
+        settings: The checked settings.
+        version: Version of meltguard.
+        least_level: Least level that is logged, a number of ``logging``.
+        announce: Whether the address is also written to standard output.
+
+    Returns:
+        Plain values, ready to be encoded.
+    """
 
     def text(path: Path | None) -> str | None:
         return None if path is None else str(path)

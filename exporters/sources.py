@@ -63,11 +63,14 @@ class Source(Protocol):
 
 
 def make_source(spec: str, nvml_library: str | None) -> Source:
-    """Return the source that ``--source`` names.
+    """Make the source that ``--source`` names.
 
     Args:
         spec: ``nvml``, ``simulated``, ``simulated:N`` or ``replay:FILE``.
         nvml_library: A library to use instead of the system's; None takes the system's.
+
+    Returns:
+        The source, not opened yet.
 
     Raises:
         SettingsError: If ``spec`` names none of them.

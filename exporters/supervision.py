@@ -177,6 +177,9 @@ def decide(
         now: Monotonic time.
         num_abandoned: Killed processes that have not died.
         any_lost: Whether a GPU is missing that only a fresh enumeration can bring back.
+
+    Returns:
+        What to do, in order.
     """
     actions: list[Action] = [
         End(role=role, why=why)
@@ -208,7 +211,14 @@ def decide(
 
 
 def note_failure(view: CollectorView, memory: Memory, deadlines: Deadlines, now: float) -> None:
-    """Remember that an active or candidate collector ended by itself or was killed for cause."""
+    """Remember that an active or candidate collector ended by itself or was killed for cause.
+
+    Args:
+        view: What was known of it.
+        memory: Takes the time before which nothing is started.
+        deadlines: The bounds.
+        now: Monotonic time.
+    """
     lived_seconds = now - view.started_at
     if view.opened_at is not None and lived_seconds >= deadlines.proven:
         memory.restart_pause = 0.0

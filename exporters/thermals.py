@@ -138,6 +138,9 @@ class ThermalTracker:
         Args:
             now_seconds: Monotonic time of the sample.
             inputs: One entry per GPU.
+
+        Returns:
+            Estimates by UUID.
         """
         import numpy as np
 
@@ -223,7 +226,17 @@ def sustainable_power_watts(
     slope_celsius_per_watt: float,
     power_limit_watts: float | None,
 ) -> float | None:
-    """Return P* = (limit - guard - intercept) / slope, within 0 and the power limit; None when it is unknown."""
+    """Return P* = (limit - guard - intercept) / slope, within 0 and the power limit; None when it is unknown.
+
+    Args:
+        limit_celsius: Core temperature of the first thermal intervention; None is unknown.
+        intercept_celsius: Temperature at zero power in the model's linear form.
+        slope_celsius_per_watt: Plateau rise per watt in the same form.
+        power_limit_watts: The board's limit; None is unknown.
+
+    Returns:
+        Watts.
+    """
     if limit_celsius is None or not slope_celsius_per_watt > 0.0:
         return None
     watts = max((limit_celsius - SUSTAINABLE_GUARD_CELSIUS - intercept_celsius) / slope_celsius_per_watt, 0.0)
@@ -239,6 +252,9 @@ def thermal_samples(
         fleet: The GPUs.
         estimates: By UUID.
         labels: Values of ``GPU_LABELS`` by UUID.
+
+    Returns:
+        Samples of the derived families.
     """
     for uuid, estimate in estimates.items():
         gpu = fleet.gpus.get(uuid)

@@ -129,7 +129,15 @@ class DeviceCalls:
         return self.run(key, name, lambda: convert(getattr(pynvml, name)(self.handle, *arguments)))
 
     def run(self, key: str, name: str, body: Callable[[], T]) -> T | None:
-        """Run ``body`` as a call of ``name``; ``key`` tells apart the same call with other arguments.
+        """Run ``body`` as a call of ``name``.
+
+        Args:
+            key: Tells apart the same call with other arguments, for what is not supported.
+            name: The driver's function, for the account of calls.
+            body: Makes the call.
+
+        Returns:
+            What ``body`` returns; None when the GPU does not say.
 
         Raises:
             DeviceLostError: If the GPU is gone.

@@ -36,11 +36,14 @@ class Account:
 def shares_of(
     holders: tuple[Holder, ...], pod_ratios: Mapping[tuple[str, str], float]
 ) -> dict[tuple[str, str, str], float]:
-    """Return each holder's part of the GPU's energy; the parts add up to 1 at most.
+    """Divide a GPU's energy among its holders.
 
     Args:
         holders: Who holds the GPU.
         pod_ratios: Share of the multiprocessors by namespace and pod, from its processes.
+
+    Returns:
+        Each holder's part by namespace, pod and container; they add up to 1 at most.
     """
     pods = {(holder.namespace, holder.pod) for holder in holders}
     if len(pods) == 1 and not any(holder.is_shared for holder in holders):
@@ -77,7 +80,14 @@ class Ledger:
         pod_ratios: Mapping[tuple[str, str], float],
         now_monotonic: float,
     ) -> None:
-        """Hand out what the GPU's counters grew by since the last call."""
+        """Hand out what the GPU's counters grew by since the last call.
+
+        Args:
+            gpu: The GPU.
+            holders: Who holds it.
+            pod_ratios: Share of the multiprocessors by namespace and pod, 0..1, from their processes.
+            now_monotonic: Seconds.
+        """
         uuid = gpu.identity.uuid
         for holder in holders:
             self._account((uuid, holder.namespace, holder.pod, holder.container), now_monotonic)
