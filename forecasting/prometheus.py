@@ -57,7 +57,18 @@ class RangeRequest:
 def aligned_request(
     *, url: str, query: str, end: datetime, lookback_seconds: float, step_seconds: float
 ) -> RangeRequest:
-    """Return a request whose intervals lie on multiples of the step, so that repeated runs ask for the same points."""
+    """Return a request whose intervals lie on multiples of the step, so that repeated runs ask for the same points.
+
+    Args:
+        url: Address of Prometheus.
+        query: PromQL.
+        end: Nothing later is asked for, aware.
+        lookback_seconds: Length of the history, > 0.
+        step_seconds: Length of an interval, > 0.
+
+    Returns:
+        The request.
+    """
     last = math.floor(end.timestamp() / step_seconds + 1e-9) * step_seconds
     first = last - math.ceil(lookback_seconds / step_seconds) * step_seconds
     return RangeRequest(

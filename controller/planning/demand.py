@@ -8,11 +8,13 @@ from datetime import datetime
 import numpy as np
 
 from controller.planning.evidence import believable
+from controller.planning.prices import UNSERVED_FACTOR
 from controller.types import ForecastSet, Policy, RegionState
 from forecasting.types import FloatArray, SurgePhase
 
-HEAT_QUANTILE = 0.9
-"""Demand that heat is planned for when the policy names no quantile: too hot is dearer than a spare node."""
+LOWEST_QUANTILE = 0.5
+HIGHEST_QUANTILE = 0.99
+"""Bounds of the derived quantile: nobody plans for less than half of what may come, and forecasts end here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +54,12 @@ def region_demand(
     Returns:
         The demand.
     """
-    quantile = HEAT_QUANTILE if policy.demand_quantile is None else policy.demand_quantile
     states = {state.tier: state for state in region.tiers}
     planned = np.zeros((len(policy.tiers), num_steps))
     expected = np.zeros_like(planned)
     surging = False
     num_forecast = num_known = 0
+    quantile = planned_quantile(region.name, forecasts, policy)
     middle_seconds = (np.arange(num_steps) + 0.5) * policy.step_seconds
     for index, tier in enumerate(policy.tiers):
         forecast = forecasts.of(region.name, tier.name)
@@ -79,3 +81,32 @@ def region_demand(
     return RegionDemand(
         planned=planned, expected=expected, surging=surging, forecast_tiers=num_forecast, known_tiers=num_known
     )
+
+
+def planned_quantile(region: str, forecasts: ForecastSet, policy: Policy) -> float:
+    """Return the quantile of demand that a region is prepared for.
+
+    The newsvendor's critical ratio ``c_u / (c_u + c_o)`` (Arrow, Harris and Marschak, Econometrica 19, 1951):
+    ``c_u`` is the harm of a request that finds no capacity, over the tiers as they are expected; ``c_o`` is what the
+    capacity of one request costs when it is not needed.
+
+    Args:
+        region: The region.
+        forecasts: Expected demand, which weighs the tiers.
+        policy: Harm, node costs and the cost of a request; its own quantile overrides.
+
+    Returns:
+        A level between :data:`LOWEST_QUANTILE` and :data:`HIGHEST_QUANTILE`.
+    """
+    if policy.demand_quantile is not None:
+        return policy.demand_quantile
+    means = [forecasts.of(region, tier.name) for tier in policy.tiers]
+    rates = np.array([0.0 if forecast is None else float(forecast.mean.mean()) for forecast in means])
+    weights = rates / rates.sum() if rates.sum() > 0.0 else np.full(rates.size, 1.0 / rates.size)
+    under = UNSERVED_FACTOR * float(weights @ np.array([tier.harm_per_limited_request for tier in policy.tiers]))
+    pools = [spec for spec in policy.pools if spec.region == region]
+    if not pools or under <= 0.0:
+        return LOWEST_QUANTILE
+    per_request = policy.capacity.gpu_seconds_per_request / 3600.0
+    over = min(spec.cost_per_node_hour / spec.gpus_per_node for spec in pools) * per_request
+    return min(max(under / (under + over), LOWEST_QUANTILE), HIGHEST_QUANTILE)

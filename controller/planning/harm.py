@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from controller.planning.outlook import QUEUE_BOUND_SECONDS, Outcome
+from controller.planning.prices import UNSERVED_FACTOR
 from controller.types import Policy
 from forecasting.types import FloatArray
 
-UNSERVED_FACTOR = 1.5
-"""A request that times out harms more than one that is refused at once with a reason."""
 HEAT_FACTOR = 0.02
 """Price of one degree below the margin target for one second, as a share of refusing all demand for that second.
 

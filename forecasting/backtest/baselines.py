@@ -373,6 +373,9 @@ def make_baseline(name: str, *, season_steps: int, step_seconds: float) -> Basel
         season_steps: Steps in a day, >= 1.
         step_seconds: Length of an interval, > 0.
 
+    Returns:
+        The baseline, with no history.
+
     Raises:
         ForecastingError: If the name is unknown.
     """

@@ -43,7 +43,13 @@ class LevelCorrection:
         return index % self._stride == 0
 
     def remember(self, index: int, quantiles: FloatArray, *, in_surge: bool) -> None:
-        """Keep quantiles at the anchor levels, shape ``(num_anchors, num_horizons)``, until their truth arrives."""
+        """Keep a forecast until its truth arrives.
+
+        Args:
+            index: The interval after which it was made.
+            quantiles: Counts at the anchor levels, shape ``(num_anchors, num_horizons)``.
+            in_surge: Whether it was made in a surge.
+        """
         row = (index // self._stride) % self._index.size
         self._quantiles[row] = quantiles
         self._index[row] = index

@@ -45,6 +45,9 @@ class IngestGate:
             index: Number of the interval.
             count: The reading; NaN is missing.
             is_corroborated: Whether the other signal is far above its own usual level now.
+
+        Returns:
+            The reading, or NaN.
         """
         self.is_holding = False
         if math.isnan(count):

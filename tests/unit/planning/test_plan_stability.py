@@ -351,3 +351,35 @@ def test_more_nodes_are_ordered_for_more_demand_even_when_they_cannot_meet_it_al
     """Demand beyond any order still gets the nodes that can be had: each serves requests that would be lost."""
     made = decide(RULES, snapshot(RULES, 0.9), forecasts(RULES, 0.9, growth=5.0))
     assert [action.to_nodes for action in pool_actions(made)] == [6, 6]
+
+
+def test_restore_waits_while_the_horizon_would_run_short() -> None:
+    """A cool region keeps its limit when the demand to come would leave requests unserved without it."""
+    cool = tuple(
+        pool_state(spec.name, spec.region, 0.4, as_of=NOW, response=thermal(0.4, offset_celsius=20.0))
+        for spec in RULES.pools
+    )
+    seen = replace(CALM, pools=cool)
+    grown = forecasts(RULES, 0.4, growth=4.0)
+    first_limit = RULES.ladder.first_of(Rung.SHAPE_QUIETLY)
+    assert decide(RULES, seen, AHEAD, limited(RULES, first_limit)).regions[0].step_index == 0
+    held = decide(RULES, seen, grown, limited(RULES, first_limit))
+    assert held.regions[0].step_index == first_limit
+    assert "unserved" in held.regions[0].why.text
+
+
+def test_growth_of_more_than_an_hour_ago_is_forgotten() -> None:
+    """The rate counts the last hour only."""
+    hot, ahead = _hot(RULES), forecasts(RULES, 0.97)
+    for minutes, grows in ((61, True), (59, False)):
+        memory = PlanMemory(added_nodes=((NOW - timedelta(minutes=minutes), 6),))
+        assert bool(pool_actions(decide(RULES, hot, ahead, memory))) is grows
+
+
+def test_region_that_goes_to_rung_seven_takes_the_place_of_a_disabled_one_at_once() -> None:
+    """Within one decision the region decided first uses up the place, even on rung 7."""
+    rules = policy(ladder=replace(RULES.ladder, steps=(*_with_disable_only().steps, RULES.ladder.steps[-1])))
+    leave = ApprovalGrant(region="r0", rung=Rung.PAID_IMPACT, approved_by="ada", expires_at=LATER)
+    made = decide(rules, replace(_hot(rules, 1.0, 55.0), approvals=(leave,)), forecasts(rules, 3.0))
+    assert made.regions[0].rung is Rung.PAID_IMPACT
+    assert made.regions[1].rung < Rung.DISABLE_FREE

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.errors import UsageError
+from controller.simulator.builtin import load_builtin
 from controller.simulator.scenario import load_scenario, parse_scenario, scenario_json_schema
-from tests.simulator_samples import DEMO, scenario_document, small_scenario
+from tests.simulator_samples import scenario_document, small_scenario
 
 
 def _changed(path: str, value: Any) -> dict[str, Any]:
@@ -144,6 +145,6 @@ def test_scenario_survives_a_round_trip() -> None:
 
 def test_builtin_surge_is_readable_and_says_where_its_numbers_come_from() -> None:
     """The demo's scenario reads without error and has at least one published and one assumed fact."""
-    scenario = load_scenario(DEMO)
+    scenario = load_builtin("march-2025")
     assert scenario.name == "march-2025"
     assert {fact.kind.value for fact in scenario.facts} >= {"published"}
