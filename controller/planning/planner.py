@@ -20,7 +20,7 @@ from controller.planning.nodes import PoolView
 from controller.planning.recall import recall
 from controller.planning.region import RegionDecision, decide_region
 from controller.planning.remember import Deeds, remember
-from controller.planning.scale_in import scale_in_target, surplus_pool
+from controller.planning.scale_in import drain_target, scale_in_target, surplus_pool
 from controller.planning.search import RegionProblem
 from controller.planning.wording import pool_reason, region_reason, would_change
 from controller.types import (
@@ -229,7 +229,10 @@ def _pool_actions(
             if count > 0 and view.desired_nodes is not None
         ]
         actions += grown
-        if not grown and entry.rung is Rung.OBSERVE:
+        drained = drain_target(entry.problem) if not grown else None
+        if drained is not None:
+            actions.append(drained)
+        elif not grown and entry.rung is Rung.OBSERVE:
             shrunk, bound = scale_in_target(entry.problem, memory, now)
             actions += [shrunk] if shrunk is not None else []
             constraints += [bound] if bound is not None else []

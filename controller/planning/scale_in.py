@@ -16,6 +16,8 @@ SURPLUS_SECONDS = 900.0
 """How long a pool must have had a node too many before it gives one back."""
 SPARE_RATIO = 0.85
 """A node is surplus when the others would stay below this share of the planned utilisation."""
+DRAIN_MARGIN_CELSIUS = 5.0
+"""A node that alone has no more margin than this is taken out of service."""
 COOL_MARGIN_CELSIUS = 4.0
 """Margin above the target that the pool must keep now before it gives a node back."""
 
@@ -43,6 +45,42 @@ def surplus_pool(problem: RegionProblem) -> PoolView | None:
         free = not paused and not view.state.conditions & NO_SHRINKING
         if cool and fits and free and nodes > view.spec.min_nodes:
             return view
+    return None
+
+
+def drain_target(problem: RegionProblem) -> PoolAction | None:
+    """Return the pool that gives its hottest node back because that node alone is about to slow down.
+
+    One node in trouble is no reason to limit anybody: when the others can carry the planned demand it leaves (pools
+    give up their hottest node first). Several hot nodes are common heat, which the ladder answers.
+
+    Args:
+        problem: The region.
+
+    Returns:
+        The action; None when no node is alone in trouble, or it cannot be spared.
+    """
+    if not problem.fresh or len(problem.memory.relaxations) >= problem.policy.limits.flap_budget_per_hour:
+        return None
+    gpus = sum((view.serving_nodes or 0) * view.spec.gpus_per_node for view in problem.pools)
+    busy = float(problem.demand.planned.sum(axis=0).max()) * problem.policy.capacity.gpu_seconds_per_request
+    for view in problem.pools:
+        margin, nodes = believable(view.state.margin), view.desired_nodes
+        if margin is None or nodes is None or nodes <= view.spec.min_nodes or view.state.arrivals:
+            continue
+        paused = view.spec.paused in (PausedDirection.SCALE_IN, PausedDirection.ALL)
+        alone = margin.num_nodes_low == 1 and (view.serving_nodes or 0) > 1
+        in_trouble = alone and margin.minimum_celsius <= DRAIN_MARGIN_CELSIUS
+        spared = busy <= (gpus - view.spec.gpus_per_node) * SPARE_RATIO
+        if in_trouble and spared and not paused and not view.state.conditions & NO_SHRINKING:
+            text = (
+                f"{problem.name}: one node of {view.spec.name} alone is down to {margin.minimum_celsius:.0f} °C of "
+                f"margin while the median keeps {margin.median_celsius:.0f} °C; it leaves, the others carry the demand"
+            )
+            why = Reason(code="outlier_drained", text=text)
+            return PoolAction(
+                pool=view.spec.name, from_nodes=nodes, to_nodes=nodes - 1, ownership=view.spec.ownership, why=why
+            )
     return None
 
 

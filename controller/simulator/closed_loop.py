@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from controller.planning.prices import UNSERVED_FACTOR
+from controller.simulator.clairvoyant import OracleController
+from controller.simulator.controllers import Controller
 from controller.simulator.demand_feed import DemandFeed, live_through_past
 from controller.simulator.observer import Observer
-from controller.simulator.policies import CONTROLLERS, Controller
+from controller.simulator.policies import CONTROLLERS
 from controller.simulator.policy_from_scenario import policy_of
 from controller.simulator.record import REPLAY_SCHEMA, DecisionMark, RunRecord, RunSet
 from controller.simulator.recorder import Recorder
@@ -57,9 +60,11 @@ def run_policy(scenario: Scenario, *, policy: str, seed: int, watch: Watcher | N
         InconsistentWorldError: If the simulator broke one of its own rules.
     """
     rules = policy_of(scenario)
-    controller: Controller = CONTROLLERS[policy](rules)
+    controller: Controller = CONTROLLERS[policy](rules, scenario)
     world = World(scenario, seed=seed)
     past = live_through_past(scenario, world.users)
+    if isinstance(controller, OracleController):
+        controller.attach(world, seed=seed)
     feed = DemandFeed(scenario, past, horizon_seconds=rules.horizon_seconds) if controller.uses_models else None
     observer = Observer(world, with_models=controller.uses_models)
     recorder = Recorder(world, policy=policy, seed=seed)
@@ -121,6 +126,7 @@ def run_set(
     The lead of the first action is counted against the run of ``none`` with the same seed; without one it is None.
     """
     runs = [run_policy(scenario, policy=policy, seed=seed, watch=watch) for seed in seeds for policy in policies]
+    bounds = {run.seed: run_harm(run, scenario) for run in runs if run.policy == "oracle"}
     crossings = {run.seed: _first_crossing_seconds(run, scenario) for run in runs if run.policy == "none"}
     return RunSet(
         schema=REPLAY_SCHEMA,
@@ -128,8 +134,38 @@ def run_set(
         title=scenario.title,
         slowdown_celsius=scenario.gpu.slowdown_celsius,
         currency=scenario.currency,
-        runs=tuple(_with_lead(run, crossings.get(run.seed)) for run in runs),
+        runs=tuple(
+            _with_regret(_with_lead(run, crossings.get(run.seed)), scenario, bounds.get(run.seed)) for run in runs
+        ),
     )
+
+
+def run_harm(run: RunRecord, scenario: Scenario) -> float:
+    """Return harm to users and cost of a run, in the scenario's currency.
+
+    A refused request counts as the tier says, one that was lost after waiting half as much again, as in the planner.
+
+    Args:
+        run: The run.
+        scenario: Prices of the tiers.
+
+    Returns:
+        Harm and cost.
+    """
+    harm = run.figures.cost
+    for tier in scenario.tiers:
+        requests = run.figures.tiers[tier.name].requests
+        lost = requests.limited + UNSERVED_FACTOR * (requests.dropped + requests.abandoned)
+        harm += lost * tier.harm_per_limited_request
+    return harm
+
+
+def _with_regret(run: RunRecord, scenario: Scenario, bound: float | None) -> RunRecord:
+    """Return the run with its harm above the oracle's; unchanged without an oracle."""
+    if bound is None:
+        return run
+    figures = msgspec.structs.replace(run.figures, regret=round(run_harm(run, scenario) - bound, 6))
+    return msgspec.structs.replace(run, figures=figures)
 
 
 def _first_crossing_seconds(run: RunRecord, scenario: Scenario) -> float | None:

@@ -30,6 +30,8 @@ class Cloud:
     Attributes:
         serving: Node slots that serve, shape ``(num_nodes,)``.
         orders: Nodes on their way, oldest first; never more than there are slots.
+        out_of_stock: Pools that get no node now: orders are refused, and those that are due wait.
+        quota_nodes: Most nodes of each pool that has a quota.
     """
 
     def __init__(self, scenario: Scenario, generator: np.random.Generator) -> None:
@@ -42,6 +44,8 @@ class Cloud:
             first = int(self._first_slot[index])
             self.serving[first : first + pool.nodes] = True
         self.orders: list[NodeOrder] = []
+        self.out_of_stock: frozenset[int] = frozenset()
+        self.quota_nodes: dict[int, int] = {}
 
     def slots(self, pool: int) -> slice:
         """Return the slots of a pool."""
@@ -58,9 +62,13 @@ class Cloud:
     def deliver(self, now_seconds: float) -> None:
         """Put nodes into service whose time has come."""
         for order in self.orders:
-            if order.serving_seconds <= now_seconds:
+            if self._is_due(order, now_seconds):
                 self.serving[order.slot] = True
-        self.orders = [order for order in self.orders if order.serving_seconds > now_seconds]
+        self.orders = [order for order in self.orders if not self._is_due(order, now_seconds)]
+
+    def _is_due(self, order: NodeOrder, now_seconds: float) -> bool:
+        """Return whether a node goes into service now."""
+        return order.serving_seconds <= now_seconds and order.pool not in self.out_of_stock
 
     def resize(self, pool: int, num_nodes: int, *, now_seconds: float, hottest_first: list[int]) -> None:
         """Ask for another size, as a scale API does; out-of-range sizes are clamped.
@@ -72,7 +80,8 @@ class Cloud:
             hottest_first: Slots of the pool in the order in which they leave.
         """
         wanted = min(max(num_nodes, self.pools[pool].min_nodes), self.pools[pool].max_nodes)
-        while self.num_serving(pool) + self.num_pending(pool) < wanted:
+        most = 0 if pool in self.out_of_stock else self.quota_nodes.get(pool, wanted)
+        while self.num_serving(pool) + self.num_pending(pool) < min(wanted, most):
             self._order(pool, now_seconds)
         for order in reversed([order for order in self.orders if order.pool == pool]):
             if self.num_serving(pool) + self.num_pending(pool) <= wanted:

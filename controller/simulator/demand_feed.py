@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 
+from controller.simulator.events import Misfortunes
 from controller.simulator.record import FanRecord
-from controller.simulator.scenario import Scenario
+from controller.simulator.scenario import EventKind, Scenario
 from controller.simulator.users import Arrivals, UserPopulation
 from controller.simulator.world import WorldStep
 from controller.types import ForecastSet
@@ -44,6 +46,7 @@ class DemandFeed:
     def __init__(self, scenario: Scenario, past: tuple[Arrivals, ...], *, horizon_seconds: float) -> None:
         """Show the forecasters the past."""
         self._scenario = scenario
+        self._misfortunes = Misfortunes(scenario)
         self._step_seconds = scenario.forecast_period_seconds
         self._num_steps = int(np.ceil(horizon_seconds / self._step_seconds))
         first_seconds = -scenario.lead_in_seconds - len(past) * self._step_seconds
@@ -70,8 +73,9 @@ class DemandFeed:
 
     def record(self, step: WorldStep) -> bool:
         """Add one step; return whether an interval was completed and new forecasts were issued."""
-        self._signups += step.signups
-        self._requests += step.first_attempts
+        shown, dark = self._counters(step.seconds)
+        self._signups += step.signups * shown
+        self._requests += np.where(dark[:, None], np.nan, step.first_attempts)
         self._elapsed_seconds += self._scenario.step_seconds
         if self._elapsed_seconds < self._step_seconds - 1e-9:
             return False
@@ -81,6 +85,13 @@ class DemandFeed:
         self._elapsed_seconds = 0.0
         self.forecasts = self._issue()
         return True
+
+    def _counters(self, seconds: float) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return the factor on each region's sign-ups as its counter shows them, and whose metrics are out."""
+        names = [region.name for region in self._scenario.regions]
+        dark = [self._misfortunes.extent(EventKind.METRICS_OUTAGE, name, seconds) is not None for name in names]
+        shown = [self._misfortunes.extent(EventKind.COUNTER_GLITCH, name, seconds) for name in names]
+        return np.array([1.0 if factor is None else factor for factor in shown]), np.array(dark)
 
     def signup_fan(self) -> FanRecord:
         """Return the forecast of the world's sign-ups an hour as it stands now."""

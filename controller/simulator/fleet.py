@@ -45,11 +45,16 @@ class Fleet:
         pool_of_gpu: Index of the pool, in the order of the scenario's regions, same shape.
         node_of_gpu: Index of the node slot, same shape.
         pool_of_node: Index of the pool of each node slot, shape ``(num_nodes,)``.
+        cooling_ratio: Share of its cooling that each site has, shape ``(num_regions,)``; 1 is all of it.
+        aisle_celsius: Degrees that the air at each node slot is above its place, shape ``(num_nodes,)``.
+        gpu: What a GPU of the fleet is, as the scenario says.
+        die_resistance: Hidden resistance from die to sink of each slot, kelvin per watt, shape ``(num_gpus,)``.
+        fan_loss_ratio: Rise of each node slot's resistance from sink to air, shape ``(num_nodes,)``.
     """
 
     def __init__(self, scenario: Scenario, generator: np.random.Generator) -> None:
         """Draw the hidden properties of each slot and let the fleet settle at idle."""
-        self._gpu = scenario.gpu
+        self.gpu = scenario.gpu
         self._sites = [region.site for region in scenario.regions]
         pools: list[tuple[int, Pool]] = [
             (index, pool) for index, region in enumerate(scenario.regions) for pool in region.pools
@@ -60,13 +65,16 @@ class Fleet:
         self.pool_of_gpu: NDArray[np.int64] = self.pool_of_node[self.node_of_gpu]
         self.region_of_gpu: NDArray[np.int64] = np.array([index for index, _ in pools])[self.pool_of_gpu]
         num_gpus = self.node_of_gpu.size
-        spread = 1.0 + self._gpu.resistance_spread_ratio * np.clip(generator.standard_normal(num_gpus), -2.5, 2.5)
-        resistance = self._gpu.resistance_celsius_per_watt * spread
-        self._die_resistance: FloatArray = DIE_SHARE * resistance
+        spread = 1.0 + self.gpu.resistance_spread_ratio * np.clip(generator.standard_normal(num_gpus), -2.5, 2.5)
+        resistance = self.gpu.resistance_celsius_per_watt * spread
+        self.die_resistance: FloatArray = DIE_SHARE * resistance
         self._sink_resistance: FloatArray = (1.0 - DIE_SHARE) * resistance
         position = POSITION_SPREAD_CELSIUS * np.clip(generator.standard_normal(self.pool_of_node.size), -2.0, 2.0)
         self._position_celsius: FloatArray = position[self.node_of_gpu]
         self.inlet_celsius: FloatArray = np.array([site.inlet_celsius for site in self._sites])
+        self.cooling_ratio: FloatArray = np.ones(len(self._sites))
+        self.aisle_celsius: FloatArray = np.zeros(self.pool_of_node.size)
+        self.fan_loss_ratio: FloatArray = np.zeros(self.pool_of_node.size)
         self.powered: NDArray[np.bool_] = np.zeros(num_gpus, dtype=np.bool_)
         self.shut_down: NDArray[np.bool_] = np.zeros(num_gpus, dtype=np.bool_)
         self.slowed: NDArray[np.bool_] = np.zeros(num_gpus, dtype=np.bool_)
@@ -87,7 +95,7 @@ class Fleet:
 
     def speed_ratio(self) -> FloatArray:
         """Return each slot's speed relative to a healthy GPU, shape ``(num_gpus,)``: 0 where there is none."""
-        speed: FloatArray = np.where(self.slowed, self._gpu.slowdown_speed_ratio, 1.0) * self.powered
+        speed: FloatArray = np.where(self.slowed, self.gpu.slowdown_speed_ratio, 1.0) * self.powered
         return speed
 
     def settle(self, load_ratio: FloatArray, *, seconds: float) -> None:
@@ -104,16 +112,28 @@ class Fleet:
         """
         self._draw_power(load_ratio)
         self._warm_rooms(step_seconds)
-        air = self.inlet_celsius[self.region_of_gpu] + self._position_celsius
+        air = self.air_celsius()
         wanted = np.clip((self.die_celsius - FAN_START_CELSIUS) / (FAN_FULL_CELSIUS - FAN_START_CELSIUS), 0.0, 1.0)
         self._fan_relief = _relax(
             self._fan_relief, FAN_MAX_RELIEF_RATIO * wanted, step_seconds, FAN_TIME_CONSTANT_SECONDS
         )
-        sink_target = air + self._sink_resistance * (1.0 - self._fan_relief) * self.power_watts
+        sink_target = air + self.sink_resistance() * self.power_watts
         self.sink_celsius = _relax(self.sink_celsius, sink_target, step_seconds, SINK_TIME_CONSTANT_SECONDS)
-        die_target = self.sink_celsius + self._die_resistance * self.power_watts
+        die_target = self.sink_celsius + self.die_resistance * self.power_watts
         self.die_celsius = _relax(self.die_celsius, die_target, step_seconds, DIE_TIME_CONSTANT_SECONDS)
         self._protect()
+
+    def air_celsius(self) -> FloatArray:
+        """Return the air at each slot: the site's inlet, its place and its aisle."""
+        air: FloatArray = (
+            self.inlet_celsius[self.region_of_gpu] + self._position_celsius + self.aisle_celsius[self.node_of_gpu]
+        )
+        return air
+
+    def sink_resistance(self) -> FloatArray:
+        """Return each slot's resistance from sink to air with its fans as they run now."""
+        fans: FloatArray = (1.0 - self._fan_relief) * (1.0 + self.fan_loss_ratio[self.node_of_gpu])
+        return self._sink_resistance * fans
 
     def sensed_celsius(self) -> FloatArray:
         """Return what the sensors show: whole degrees; NaN where no GPU answers."""
@@ -127,7 +147,7 @@ class Fleet:
 
     def _draw_power(self, load_ratio: FloatArray) -> None:
         """Set the power from load, leakage, slowdown and the enforced limit."""
-        gpu = self._gpu
+        gpu = self.gpu
         speed = np.where(self.slowed, gpu.slowdown_speed_ratio, 1.0)
         dynamic = (gpu.busy_watts - gpu.idle_watts) * np.clip(load_ratio, 0.0, 1.0) * speed
         leakage = 1.0 + LEAKAGE_RATIO_PER_CELSIUS * (self.die_celsius - LEAKAGE_REFERENCE_CELSIUS)
@@ -137,14 +157,14 @@ class Fleet:
         """Let each site's inlet follow the heat that its cooling cannot take away."""
         heat = np.bincount(self.region_of_gpu, weights=self.power_watts, minlength=len(self._sites))
         for index, site in enumerate(self._sites):
-            overload = max(0.0, float(heat[index]) - site.cooling_capacity_watts)
+            overload = max(0.0, float(heat[index]) - site.cooling_capacity_watts * float(self.cooling_ratio[index]))
             target = site.inlet_celsius + site.overload_celsius_per_watt * overload
             weight = 1.0 - math.exp(-step_seconds / site.overload_time_constant_seconds)
             self.inlet_celsius[index] += weight * (target - self.inlet_celsius[index])
 
     def _protect(self) -> None:
         """Slow down, recover and shut down as the hardware does."""
-        gpu = self._gpu
+        gpu = self.gpu
         recovered = self.die_celsius < gpu.slowdown_celsius - SLOWDOWN_HYSTERESIS_CELSIUS
         self.slowed = ((self.die_celsius >= gpu.slowdown_celsius) | (self.slowed & ~recovered)) & self.powered
         self.shut_down |= (self.die_celsius >= gpu.shutdown_celsius) & self.powered

@@ -6,17 +6,19 @@ In the cluster the same values come from Prometheus and the Kubernetes API.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.simulator.scenario import EventKind
 from controller.simulator.world import World, WorldStep
 from controller.types import (
     FleetSnapshot,
     NodeCounts,
     PendingNodes,
+    PoolCondition,
     PoolMargin,
     PoolState,
     PoolThermal,
@@ -32,6 +34,8 @@ UNFAVOURABLE_LEVEL = 0.95
 LOW_MARGIN_LEVEL = 0.1
 TREND_WINDOW_SECONDS = 300.0
 SLOWDOWN_HORIZONS_SECONDS = np.array([60.0, 120.0, 300.0, 600.0])
+OUTLIER_CELSIUS = 5.0
+"""A node whose plateau lies this far above the next one is alone with its trouble: a fan, not the room."""
 RATE_WINDOW_SECONDS = 60.0
 THERMAL_PERIOD_SECONDS = 30.0
 """Distance between two samples of the thermal model; between them power is averaged, so that no heat is lost."""
@@ -82,11 +86,15 @@ class Observer:
         # Median offset and total gain of each pool, shape (2, num_pools), newest last.
         self._fits: deque[FloatArray] = deque(maxlen=trend_steps)
         self._seconds_to_slowdown = np.full(num_gpus, np.inf)
+        self._last_regions: dict[str, RegionState] = {}
+        self._last_pools: dict[str, PoolState] = {}
 
     def record(self, step: WorldStep) -> None:
         """Take one scrape at the end of a step."""
         fleet = self._world.fleet
-        temperature, power = fleet.sensed_celsius(), fleet.sensed_watts()
+        dark = np.array([self._is_dark(region.name) for region in self._world.scenario.regions])[fleet.region_of_gpu]
+        temperature = np.where(dark, np.nan, fleet.sensed_celsius())
+        power = np.where(dark, np.nan, fleet.sensed_watts())
         if self._with_models:
             self._learn(step.seconds, temperature, power)
         self._pipeline.append(
@@ -125,13 +133,45 @@ class Observer:
         """Return what is known now."""
         world = self._world
         names = [region.name for region in world.scenario.regions]
-        regions = tuple(self._region(index, name) for index, name in enumerate(names))
-        pools: list[PoolState] = []
-        for region in world.scenario.regions:
-            pools += [self._pool(len(pools) + offset, region.name) for offset in range(len(region.pools))]
+        for index, name in enumerate(names):
+            if not self._is_dark(name) or name not in self._last_regions:
+                self._last_regions[name] = self._region(index, name)
+        regions = tuple(self._last_regions[name] for name in names)
+        pools = [self._seen_pool(index, region) for index, region in enumerate(world.region_of_pool)]
         return FleetSnapshot(
             as_of=world.now, regions=regions, pools=tuple(pools), flags=world.flags.in_force(world.seconds)
         )
+
+    def _is_dark(self, region: str) -> bool:
+        """Return whether no metric of a region arrives now; what arrived before stays, and ages."""
+        world = self._world
+        return world.misfortunes.extent(EventKind.METRICS_OUTAGE, region, world.seconds) is not None
+
+    def _seen_pool(self, index: int, region: str) -> PoolState:
+        """Return one pool; while its metrics are out, its last readings with today's node counts."""
+        name = self._world.cloud.pools[index].name
+        if self._is_dark(region) and name in self._last_pools:
+            nodes = Sample.fresh(self._nodes(index), self._world.now)
+            state = replace(
+                self._last_pools[name],
+                nodes=nodes,
+                arrivals=self._arrivals(index),
+                conditions=self._conditions(index),
+            )
+        else:
+            state = self._pool(index, region)
+        self._last_pools[name] = state
+        return state
+
+    def _conditions(self, index: int) -> frozenset[PoolCondition]:
+        """Return what stands in a pool's way."""
+        cloud = self._world.cloud
+        found = set()
+        if index in cloud.out_of_stock:
+            found.add(PoolCondition.STOCK_OUT)
+        if cloud.num_serving(index) + cloud.num_pending(index) >= cloud.quota_nodes.get(index, 10**9):
+            found.add(PoolCondition.QUOTA_EXCEEDED)
+        return frozenset(found)
 
     def _region(self, index: int, name: str) -> RegionState:
         """Return one region's rates over the last minute that the metrics cover."""
@@ -159,7 +199,8 @@ class Observer:
         world = self._world
         readings = self._pipeline[0]
         as_of = world.scenario.start + timedelta(seconds=readings.seconds)
-        members = np.flatnonzero((world.fleet.pool_of_gpu == index) & readings.powered)
+        answering = readings.powered & np.isfinite(readings.temperature_celsius)
+        members = np.flatnonzero((world.fleet.pool_of_gpu == index) & answering)
         name = world.cloud.pools[index].name
         nodes = Sample.fresh(self._nodes(index), world.now)
         if members.size == 0:
@@ -173,6 +214,7 @@ class Observer:
                 throttled_ratio=Sample.absent(),
                 seconds_to_slowdown=Sample.absent(),
                 thermal=Sample.absent(),
+                conditions=self._conditions(index),
             )
         margins = world.scenario.gpu.slowdown_celsius - readings.temperature_celsius[members]
         low = float(np.quantile(margins, LOW_MARGIN_LEVEL))
@@ -198,6 +240,7 @@ class Observer:
             throttled_ratio=Sample.fresh(float(readings.slowed[members].mean()), as_of),
             seconds_to_slowdown=slowdown,
             thermal=thermal,
+            conditions=self._conditions(index),
         )
 
     def _nodes(self, index: int) -> NodeCounts:
@@ -227,9 +270,9 @@ class Observer:
         return tuple(arrivals)
 
     def _median_fits(self) -> FloatArray:
-        """Return the median offset and total gain of each pool's GPUs, ``(2, num_pools)``; NaN where none answers."""
+        """Return each pool's median temperature at zero power and median resistance, ``(2, num_pools)``; NaN without."""
         fleet = self._world.fleet
-        offsets, resistance = self.thermal.offset_celsius, self.thermal.thermal_resistance_celsius_per_watt
+        offsets, resistance = self.thermal.ambient_celsius, self.thermal.thermal_resistance_celsius_per_watt
         medians = np.full((2, len(self._world.cloud.pools)), np.nan)
         for index in range(medians.shape[1]):
             members = (fleet.pool_of_gpu == index) & fleet.powered
@@ -251,11 +294,25 @@ class Observer:
         drift = float(change[0] + change[1] * power_watts) / span_seconds
         return drift if np.isfinite(drift) else 0.0
 
+    def _outlier(self, members: NDArray[np.int64], plateau: FloatArray) -> NDArray[np.bool_]:
+        """Return which GPUs stand on a node that alone is far hotter than all others; nobody else is judged by it."""
+        nodes = self._world.fleet.node_of_gpu[members]
+        found = np.unique(nodes)
+        if found.size < 3:
+            return np.zeros(members.size, dtype=np.bool_)
+        medians = np.array([float(np.median(plateau[nodes == node])) for node in found])
+        order = np.argsort(medians, kind="stable")
+        alone = medians[order[-1]] - medians[order[-2]] > OUTLIER_CELSIUS
+        hottest: NDArray[np.bool_] = (nodes == found[order[-1]]) & bool(alone)
+        return hottest
+
     def _thermal(self, pool: int, members: NDArray[np.int64]) -> PoolThermal:
         """Return the response of the GPU that stands at the unfavourable quantile of the pool."""
         gpu = self._world.scenario.gpu
         gains = self.thermal.gains[members]
         plateau = self.thermal.offset_celsius[members] + gains.sum(axis=1) * gpu.busy_watts
+        kept = ~self._outlier(members, plateau)
+        members, plateau = members[kept], plateau[kept]
         order = np.argsort(plateau, kind="stable")
         power_watts = float(np.nanmean(self._pipeline[0].power_watts[members]))
         chosen = int(members[order[int(np.ceil(UNFAVOURABLE_LEVEL * (members.size - 1)))]])

@@ -164,6 +164,39 @@ class Gpu(Entry, frozen=True, kw_only=True):
     slowdown_speed_ratio: Annotated[Ratio, Meta(description="Speed of a GPU that is slowed down.")] = 0.4
 
 
+class EventKind(StrEnum):
+    """What can go wrong."""
+
+    STOCK_OUT = "stock-out"
+    QUOTA = "quota"
+    COOLING_FAILURE = "cooling-failure"
+    FAILED_FAN = "failed-fan"
+    HOT_AISLE = "hot-aisle"
+    METRICS_OUTAGE = "metrics-outage"
+    COUNTER_GLITCH = "counter-glitch"
+
+
+class Event(Entry, frozen=True, kw_only=True):
+    """One misfortune: what, where, when, and how much of it."""
+
+    kind: Annotated[EventKind, Meta(description="What goes wrong.")]
+    at_seconds: Annotated[float, Meta(description="Beginning, seconds from the start; may lie in the lead-in.")]
+    duration_seconds: Annotated[Positive, Meta(description="How long it lasts.")]
+    ramp_seconds: Annotated[NonNegative, Meta(description="Time until it has its full extent.")] = 0.0
+    region: Annotated[Name | None, Meta(description="Where; null is everywhere.")] = None
+    nodes: Annotated[
+        tuple[Count, ...], Meta(description="Node slots of the region's first pool: failed-fan, hot-aisle.")
+    ] = ()
+    extent: Annotated[
+        NonNegative,
+        Meta(
+            description="quota: most nodes of a pool; cooling-failure: share of the cooling lost, 0..1; failed-fan: "
+            "rise of the resistance of sink to air, ratio; hot-aisle: degrees; counter-glitch: factor on what the "
+            "counters show; else unused."
+        ),
+    ] = 1.0
+
+
 class BoundsOnActions(Entry, frozen=True, kw_only=True):
     """Hard bounds of the policy."""
 
@@ -198,6 +231,10 @@ class Scenario(Entry, frozen=True, kw_only=True):
     work: Work
     gpu: Gpu
     bounds: BoundsOnActions = BoundsOnActions()
+    events: Annotated[tuple[Event, ...], Meta(description="What goes wrong, and when.")] = ()
+    local_guard: Annotated[bool, Meta(description="Whether the pods bound their own load by their GPU's margin.")] = (
+        False
+    )
     facts: Annotated[tuple[Fact, ...], Meta(description="Which numbers are published, measured or assumed.")] = ()
 
     @property
@@ -297,6 +334,23 @@ def _check(scenario: Scenario, place: str) -> None:
             "gpu must have idle_watts < busy_watts <= limit_watts",
         ),
     ]
+    names = {region.name: region.pools[0].max_nodes for region in scenario.regions}
+    for number, event in enumerate(scenario.events):
+        problems += [
+            (event.region is not None and event.region not in names, f"events[{number}].region: no such region"),
+            (
+                bool(event.nodes) and (event.region is None or max(event.nodes) >= names.get(event.region, 0)),
+                f"events[{number}].nodes: name a region and slots below its first pool's max_nodes",
+            ),
+            (
+                event.kind in (EventKind.FAILED_FAN, EventKind.HOT_AISLE) and not event.nodes,
+                f"events[{number}].nodes: say which nodes",
+            ),
+            (
+                event.kind is EventKind.COOLING_FAILURE and event.extent > 1.0,
+                f"events[{number}].extent: a share of the cooling, at most 1",
+            ),
+        ]
     pools = [pool for region in scenario.regions for pool in region.pools]
     problems.append((len({pool.name for pool in pools}) != len(pools), "names of pools must differ"))
     for pool in pools:

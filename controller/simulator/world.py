@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from controller.simulator.checker import check_world
 from controller.simulator.cloud import Cloud
+from controller.simulator.events import Misfortunes
 from controller.simulator.flags import FlagStore, TierLimits
 from controller.simulator.fleet import Fleet
-from controller.simulator.scenario import Scenario
+from controller.simulator.physics import sustainable_ratio
+from controller.simulator.scenario import EventKind, Scenario
 from controller.simulator.service import Service
 from controller.simulator.users import UserPopulation, quota_served_ratio
 from controller.types import FlagInForce
 from forecasting.types import FloatArray
+from inference.guard import bounded_ratio
 
 SETTLE_SECONDS = 3600.0
 """How long the fleet runs at its first load before the run begins."""
@@ -65,6 +68,8 @@ class World:
     Attributes:
         scenario: The scenario.
         seconds: Virtual time from the start; negative in the lead-in.
+        clairvoyant: Whether admission and work are set by perfect knowledge; only the oracle may say so.
+        work_bound: Share of its full work that each GPU may do, shape ``(num_gpus,)``: the local guard's, or 1.
     """
 
     def __init__(self, scenario: Scenario, *, seed: int) -> None:
@@ -76,7 +81,11 @@ class World:
         self.fleet = Fleet(scenario, fleet)
         self.cloud = Cloud(scenario, cloud)
         self.service = Service(scenario)
+        self.misfortunes = Misfortunes(scenario)
         self.flags = FlagStore(propagation_seconds=scenario.flag_propagation_seconds)
+        self.region_of_pool = [region.name for region in scenario.regions for _ in region.pools]
+        self.clairvoyant = False
+        self.work_bound: FloatArray = np.ones(self.fleet.num_gpus)
         self._limit_cache: dict[tuple[int, int], float] = {}
         self._normal = [TierLimits(images_per_day=tier.images_per_day) for tier in scenario.tiers]
         self.offered_total: FloatArray = np.zeros((len(scenario.regions), len(scenario.tiers)))
@@ -98,6 +107,7 @@ class World:
         scenario = self.scenario
         step_seconds = scenario.step_seconds
         now = self.now
+        self._befall()
         self.cloud.deliver(self.seconds)
         self.flags.advance(self.seconds)
         self.fleet.set_nodes(self.cloud.serving)
@@ -107,8 +117,12 @@ class World:
             step_seconds=step_seconds,
         )
         offered = arrivals.first_attempts + arrivals.retries
-        admitted = offered * self._admitted_ratio()
+        self._bound_work()
         capacity = self.capacity_per_second()
+        if self.clairvoyant:
+            admitted = self._served_by_priority(offered, capacity * step_seconds)
+        else:
+            admitted = offered * self._admitted_ratio()
         done = self.service.step(admitted, capacity, step_seconds=step_seconds)
         limited = offered - admitted
         self.users.refuse(limited + done.dropped)
@@ -131,13 +145,57 @@ class World:
         check_world(self, outcome, capacity)
         return outcome
 
+    def _befall(self) -> None:
+        """Let the scenario's misfortunes happen."""
+        if not self.scenario.events:
+            return
+        fleet, cloud, misfortunes = self.fleet, self.cloud, self.misfortunes
+        num_nodes = fleet.pool_of_node.size
+        fleet.cooling_ratio = misfortunes.cooling_ratio(self.seconds)
+        fleet.aisle_celsius = misfortunes.per_node(EventKind.HOT_AISLE, self.seconds, num_nodes)
+        fleet.fan_loss_ratio = misfortunes.per_node(EventKind.FAILED_FAN, self.seconds, num_nodes)
+        empty, quotas = set(), {}
+        for index, region in enumerate(self.region_of_pool):
+            if misfortunes.extent(EventKind.STOCK_OUT, region, self.seconds) is not None:
+                empty.add(index)
+            quota = misfortunes.extent(EventKind.QUOTA, region, self.seconds)
+            if quota is not None:
+                quotas[index] = round(quota)
+        cloud.out_of_stock, cloud.quota_nodes = frozenset(empty), quotas
+
+    def _bound_work(self) -> None:
+        """Let the local guard of each pod, or perfect knowledge, bound the work of each GPU."""
+        fleet, scenario = self.fleet, self.scenario
+        if self.clairvoyant:
+            self.work_bound = sustainable_ratio(
+                fleet, limit_celsius=scenario.gpu.slowdown_celsius, step_seconds=scenario.step_seconds
+            )
+        elif scenario.local_guard:
+            self.work_bound = bounded_ratio(
+                self.work_bound,
+                margin_celsius=scenario.gpu.slowdown_celsius - fleet.sensed_celsius(),
+                power_watts=fleet.sensed_watts(),
+                idle_watts=scenario.gpu.idle_watts,
+                busy_watts=scenario.gpu.busy_watts,
+                elapsed_seconds=scenario.step_seconds,
+            )
+
+    def _served_by_priority(self, offered: FloatArray, budget: FloatArray) -> FloatArray:
+        """Return what can be served within a budget of requests a region, the highest priority first."""
+        admitted = np.zeros_like(offered)
+        left = budget.copy()
+        priorities = [tier.priority for tier in self.scenario.tiers]
+        for column in sorted(range(len(priorities)), key=lambda column: -priorities[column]):
+            admitted[:, column] = np.minimum(offered[:, column], left)
+            left -= admitted[:, column]
+        return admitted
+
     def capacity_per_second(self) -> FloatArray:
         """Return the requests that each region can finish a second, shape ``(num_regions,)``."""
         work = self.scenario.work
         per_gpu = work.tokens_per_second_per_gpu / (work.tokens_per_image * work.images_per_request)
-        speed = np.bincount(
-            self.fleet.region_of_gpu, weights=self.fleet.speed_ratio(), minlength=len(self.scenario.regions)
-        )
+        speeds = self.fleet.speed_ratio() * self.work_bound
+        speed = np.bincount(self.fleet.region_of_gpu, weights=speeds, minlength=len(self.scenario.regions))
         capacity: FloatArray = np.asarray(speed * per_gpu, dtype=np.float64)
         return capacity
 
@@ -186,8 +244,8 @@ class World:
         return self._limit_cache[key]
 
     def _load_of_gpus(self, load_ratio: FloatArray) -> FloatArray:
-        """Spread each region's load evenly over its GPUs, shape ``(num_gpus,)``."""
-        loads: FloatArray = load_ratio[self.fleet.region_of_gpu] * self.fleet.powered
+        """Spread each region's load over its GPUs as far as each may work, shape ``(num_gpus,)``."""
+        loads: FloatArray = load_ratio[self.fleet.region_of_gpu] * self.work_bound * self.fleet.powered
         return loads
 
     def _first_load(self) -> FloatArray:
