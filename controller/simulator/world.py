@@ -25,6 +25,8 @@ from controller.types import FlagInForce
 from forecasting.types import FloatArray
 from inference.guard import bounded_ratio
 
+CLAIRVOYANT_QUEUE_SECONDS = 10.0
+"""Queue that perfect admission keeps, so that chance lulls do not leave GPUs idle."""
 SETTLE_SECONDS = 3600.0
 """How long the fleet runs at its first load before the run begins."""
 
@@ -120,7 +122,8 @@ class World:
         self._bound_work()
         capacity = self.capacity_per_second()
         if self.clairvoyant:
-            admitted = self._served_by_priority(offered, capacity * step_seconds)
+            room = capacity * (step_seconds + CLAIRVOYANT_QUEUE_SECONDS) - self.service.queue.sum(axis=1)
+            admitted = self._served_by_priority(offered, np.maximum(room, 0.0))
         else:
             admitted = offered * self._admitted_ratio()
         done = self.service.step(admitted, capacity, step_seconds=step_seconds)
