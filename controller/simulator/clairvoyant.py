@@ -105,6 +105,15 @@ class OracleController:
         return sizes
 
     def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
-        """Return the sizes of the plan."""
+        """Return the sizes of the plan.
+
+        Args:
+            snapshot: What is known.
+            forecasts: Demand forecasts; may be ignored.
+            now: Virtual time.
+
+        Returns:
+            What to do.
+        """
         del snapshot, forecasts
         return Decision(pool_nodes=self._sizes(self._needed, (now - self._scenario.start).total_seconds()))

@@ -15,8 +15,6 @@ def _bound(previous: float, margin: float, power: float, elapsed: float = 1.0) -
         np.array([previous]),
         margin_celsius=np.array([margin]),
         power_watts=np.array([power]),
-        idle_watts=75.0,
-        busy_watts=690.0,
         elapsed_seconds=elapsed,
     )
     return float(found[0])
