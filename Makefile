@@ -83,6 +83,10 @@ repository: $(STAMP) ## sizes, locks, links, machine paths, shell scripts
 wheel-test: $(STAMP) ## build the wheel, look inside, run the tests against it in a fresh environment
 	@tools/test_wheel.sh $(PYTHON)
 
+.PHONY: docs
+docs: $(STAMP) ## write the reference pages of docs/reference anew from the code
+	@$(PYTHON) -m tools.docs
+
 .PHONY: lock
 lock: ## renew the lock files from pyproject.toml (ARGUMENTS=--upgrade takes the newest versions)
 	@tools/lock.sh $(ARGUMENTS)

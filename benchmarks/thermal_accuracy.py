@@ -222,7 +222,7 @@ class ThresholdScore:
     errors_seconds: list[float] | None = None
 
 
-def score_threshold(run: RecordedRun, prior: FloatArray | None, total: ThresholdScore) -> None:
+def score_threshold(run: RecordedRun, prior: FloatArray | None, total: ThresholdScore, *, probability: float) -> None:
     """Score crossings of six kelvin below each trace's maximum, with known power and ten minutes of look-ahead."""
     limit = run.temperature_celsius.max(axis=1) - 6.0
     model = new_model(run, prior, limit)
@@ -234,7 +234,7 @@ def score_threshold(run: RecordedRun, prior: FloatArray | None, total: Threshold
         num_steps = min(longest, num - 1 - index)
         edges = step * np.arange(1, num_steps + 1)
         path = run.power_watts[:, index + 1 : index + 1 + num_steps]
-        forecast = model.forecast(horizons_seconds=edges, power_watts=path, levels=(0.5,))
+        forecast = model.forecast(horizons_seconds=edges, power_watts=path, levels=(probability,))
         predicted[:, index] = forecast.seconds_to_slowdown[0]
     burn = int(BURN_SECONDS / step)
     for row in range(len(run.gpus)):
@@ -269,11 +269,11 @@ def _score_trace(
             total.false_alarms += int(three[index])
 
 
-def print_threshold(runs: list[RecordedRun], priors: dict[str, FloatArray | None]) -> None:
+def print_threshold(runs: list[RecordedRun], priors: dict[str, FloatArray | None], *, probability: float) -> None:
     """Print the table of time to threshold."""
     total = ThresholdScore(leads_seconds=[], errors_seconds=[])
     for run in runs:
-        score_threshold(run, priors[run.name], total)
+        score_threshold(run, priors[run.name], total, probability=probability)
     share = total.flagged / max(total.crossings, 1)
     leads, errors = total.leads_seconds or [np.nan], total.errors_seconds or [np.nan]
     print(
@@ -317,8 +317,9 @@ def main() -> int:
             horizons = "  ".join(f"{horizon:g} s".rjust(13) for horizon in HORIZONS_SECONDS)
             print_errors(f"{title}\n    {'RMSE, coverage of 90 %':24}{horizons}", models)
         if not options.skip_threshold:
-            print("  time to threshold, power known")
-            print_threshold(chosen, priors)
+            for probability in (0.5, 0.2):
+                print(f"  time to threshold, power known, predicted with probability {probability:g}")
+                print_threshold(chosen, priors, probability=probability)
     print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     return 0
 

@@ -53,10 +53,12 @@ class Deadlines:
         probe: A GPU that was left out must answer a probe within this time.
         probe_pause: First pause between probes; doubles up to ``longest_pause``.
         lost_pause: First pause before a lost GPU is looked for again; doubles up to ``longest_pause``.
-        restart_pause: First pause after a collector that failed early; doubles up to ``longest_restart_pause``.
+        restart_pause: First pause after a collector that failed early; doubles up to ``longest_restart_pause``, or
+            up to ``longest_answered_pause`` when it had read a GPU.
         proven: A collector that lived this long failed late: it is replaced at once.
         longest_pause: See above.
         longest_restart_pause: See above.
+        longest_answered_pause: See above.
         max_abandoned: Above so many processes that do not die, no replacement and no probe is started.
         max_abandoned_ever: Above so many, nothing is started at all.
     """
@@ -73,6 +75,7 @@ class Deadlines:
     proven: float = 5.0
     longest_pause: float = 300.0
     longest_restart_pause: float = 15.0
+    longest_answered_pause: float = 1.0
     max_abandoned: int = 4
     max_abandoned_ever: int = 8
 
@@ -219,13 +222,11 @@ def note_failure(view: CollectorView, memory: Memory, deadlines: Deadlines, now:
         deadlines: The bounds.
         now: Monotonic time.
     """
-    lived_seconds = now - view.started_at
-    if view.opened_at is not None and lived_seconds >= deadlines.proven:
+    if view.opened_at is not None and now - view.started_at >= deadlines.proven:
         memory.restart_pause = 0.0
-    memory.start_at = now + memory.restart_pause
-    memory.restart_pause = min(
-        max(2.0 * memory.restart_pause, deadlines.restart_pause), deadlines.longest_restart_pause
-    )
+    longest = deadlines.longest_answered_pause if view.answered else deadlines.longest_restart_pause
+    memory.start_at = now + min(memory.restart_pause, longest)
+    memory.restart_pause = min(max(2.0 * memory.restart_pause, deadlines.restart_pause), longest)
 
 
 def note_answer(uuid: str, memory: Memory) -> None:

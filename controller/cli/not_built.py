@@ -15,6 +15,9 @@ def not_built(name: str, does: str) -> Callable[[typer.Context], None]:
     Args:
         name: The command as it is typed.
         does: What it will do, one line.
+
+    Returns:
+        The command; calling it raises :class:`NotBuiltError`.
     """
 
     def command(context: typer.Context) -> None:

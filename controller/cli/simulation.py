@@ -44,7 +44,16 @@ def parse_policies(text: str) -> tuple[str, ...]:
 
 
 def simulate(scenario: Scenario, *, policies: tuple[str, ...], seeds: tuple[int, ...]) -> RunSet:
-    """Run every policy on every seed, shown on stderr as it goes."""
+    """Run every policy on every seed, shown on stderr as it goes.
+
+    Args:
+        scenario: What happens to which fleet.
+        policies: Names of the policies to compare, at least one.
+        seeds: Seeds of users and hardware, each >= 0, at most ``MAX_SEEDS``.
+
+    Returns:
+        All runs: the policies in the order given, on each seed.
+    """
     from controller.reporting.live_view import LiveView
     from controller.simulator.closed_loop import run_set
 
@@ -76,6 +85,13 @@ def write_results(
     results: RunSet, scenario: Scenario, *, report: Path | None, output: OutputFormat, command: str
 ) -> None:
     """Write the report to its file and the figures to stdout; say on stderr where the report is.
+
+    Args:
+        results: All runs.
+        scenario: What they ran on, for the report.
+        report: File of the HTML report, replaced where it exists; None writes none.
+        output: Format of the figures.
+        command: What the report says that made it.
 
     Raises:
         ControllerError: If the report cannot be written.

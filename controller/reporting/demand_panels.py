@@ -205,6 +205,9 @@ def requests_strip(selection: Selection, run: RunRecord, tier: str, index: int, 
         tier: The tier; a run without it draws an empty strip.
         index: Number of the strip in the page, for its identifier.
         shows_times: Whether times are written below.
+
+    Returns:
+        The panel, ``STRIP_HEIGHT`` pixels high without its times.
     """
     scale = linear_scale(_tier_values(selection, tier), height=STRIP_HEIGHT, floor=0.0)
     layers: list[Html | None] = []

@@ -14,5 +14,8 @@ def run_set_document(run_set: RunSet) -> bytes:
 
     Args:
         run_set: All runs. What is not a number (NaN, infinity) becomes null.
+
+    Returns:
+        One line of UTF-8 JSON.
     """
     return _ENCODER.encode(run_set) + b"\n"

@@ -44,6 +44,9 @@ def figure_rows(runs: Sequence[RunRecord], *, slowdown_celsius: float, currency:
         runs: The columns.
         slowdown_celsius: The line that temperatures are compared with.
         currency: Unit of the cost.
+
+    Returns:
+        The rows, those of one group together; each holds one number a run, in the order of ``runs``.
     """
     return (
         *_heat_rows(runs, slowdown_celsius),

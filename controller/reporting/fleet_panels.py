@@ -66,6 +66,9 @@ def heat_panel(selection: Selection, *, slowdown_celsius: float, margin_celsius:
         selection: The runs.
         slowdown_celsius: The line at which the hardware slows down.
         margin_celsius: Margin that the plan keeps below it; the guard band.
+
+    Returns:
+        The panel, ``HEAT_HEIGHT`` pixels high without its times; a slowdown that is not finite draws no line.
     """
     runs = selection.runs[:MAX_LINES]
     tracks = [track(selection, run, run.hottest_celsius) for run in runs]

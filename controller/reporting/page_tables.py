@@ -25,7 +25,16 @@ _FACT_HEADINGS = {
 
 
 def figures_table(runs: Sequence[RunRecord], *, slowdown_celsius: float, currency: str) -> Html:
-    """Return the figures of the replay, policies side by side."""
+    """Return the figures of the replay, policies side by side.
+
+    Args:
+        runs: The columns, at least one, all of one seed; those beyond ``MAX_POLICIES`` are left out.
+        slowdown_celsius: The line that temperatures are compared with.
+        currency: Unit of the cost.
+
+    Returns:
+        The table in a box that scrolls where the page is narrow.
+    """
     columns = runs[:MAX_POLICIES]
     head = [tag("th", {"scope": "col"}, policy_name(run.policy)) for run in columns]
     body: list[Html] = []

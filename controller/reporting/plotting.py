@@ -106,12 +106,32 @@ def percent(ratio: float) -> str:
 
 
 def text_note(ratio: float, y: float, text: Html | str, css_class: str, dx: float = 0.0) -> Html:
-    """Return text at a place across the panel, never stretched."""
+    """Return text at a place across the panel, never stretched.
+
+    Args:
+        ratio: Place across, 0..1.
+        y: Base line, pixels from the top.
+        text: What it says; a plain string is escaped.
+        css_class: Its style.
+        dx: Pixels to the right of the place; negative to the left.
+
+    Returns:
+        The text element.
+    """
     return tag("text", {"x": percent(ratio), "y": y, "dx": dx or None, "class": css_class}, text)
 
 
 def vertical_mark(ratio: float, height: float, css_class: str) -> Html:
-    """Return a vertical line through the panel."""
+    """Return a vertical line through the panel.
+
+    Args:
+        ratio: Place across, 0..1.
+        height: Height of the panel in pixels.
+        css_class: Its style.
+
+    Returns:
+        The line element.
+    """
     place = percent(ratio)
     return tag("line", {"x1": place, "x2": place, "y1": 0, "y2": height, "class": css_class})
 
@@ -119,7 +139,19 @@ def vertical_mark(ratio: float, height: float, css_class: str) -> Html:
 def labelled_mark(
     ratio: float, height: float, label: Html | str, css_class: str, y: float = 12.0, left_from: float = 0.75
 ) -> Html:
-    """Return a vertical line with a label, to the left of it from the place ``left_from`` on."""
+    """Return a vertical line with a label, to the left of it from the place ``left_from`` on.
+
+    Args:
+        ratio: Place across, 0..1.
+        height: Height of the panel in pixels.
+        label: What it says; a plain string is escaped.
+        css_class: Style of the line.
+        y: Base line of the label, pixels from the top.
+        left_from: Place, 0..1, beyond which the label stands to the left, where there is still room.
+
+    Returns:
+        The line, then its label.
+    """
     left = ratio > left_from
     side = "before" if left else "after"
     return joined(
@@ -136,7 +168,16 @@ def horizontal_line(y: float, css_class: str) -> Html:
 
 
 def dot(ratio: float, y: float, css_class: str) -> Html:
-    """Return a round point."""
+    """Return a round point.
+
+    Args:
+        ratio: Place across, 0..1.
+        y: Its middle, pixels from the top.
+        css_class: Its style.
+
+    Returns:
+        The circle element, eight pixels wide.
+    """
     return tag("circle", {"cx": percent(ratio), "cy": y, "r": 4, "class": css_class})
 
 
@@ -151,6 +192,9 @@ def line_path(ratios: FloatArray, heights: FloatArray) -> str:
     Args:
         ratios: Places across, 0..1, shape ``(num_points,)``.
         heights: Pixels from the top, same shape; NaN is a gap.
+
+    Returns:
+        The path data in units of ``WIDTH`` across; empty without a known point.
     """
     pieces: list[str] = []
     pen_down = False
@@ -167,7 +211,16 @@ def line_path(ratios: FloatArray, heights: FloatArray) -> str:
 
 
 def band_path(ratios: FloatArray, lower: FloatArray, upper: FloatArray) -> str:
-    """Return path data of the area between two lines; points where either is NaN are left out."""
+    """Return path data of the area between two lines; points where either is NaN are left out.
+
+    Args:
+        ratios: Places across, 0..1, ascending, shape ``(num_points,)``.
+        lower: Pixels from the top of one edge, same shape.
+        upper: Pixels from the top of the other, same shape.
+
+    Returns:
+        Data of one closed path in units of ``WIDTH`` across; empty without a known point.
+    """
     known = ~(np.isnan(lower) | np.isnan(upper))
     if not known.any():
         return ""
@@ -232,7 +285,16 @@ def stairs(ratios: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def spread(positions: Sequence[float], gap: float, height: float) -> tuple[float, ...]:
-    """Move label positions apart to at least ``gap`` pixels, in the order they have, inside 0..height."""
+    """Move label positions apart to at least ``gap`` pixels, in the order they have, inside 0..height.
+
+    Args:
+        positions: Wanted pixels from the top, in any order.
+        gap: Smallest distance of two neighbours, pixels, >= 0.
+        height: Height of the panel in pixels; more labels than fit run over its top.
+
+    Returns:
+        The positions to draw at, one for each wanted, in the order of ``positions``.
+    """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     placed = list(positions)
     lowest = 0.0

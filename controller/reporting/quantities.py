@@ -35,7 +35,16 @@ class Quantity:
 
 
 def quantity(value: Value, words: Callable[[float], str], source: str) -> Quantity:
-    """Return a number put into words; absent and unusable ones become a dash."""
+    """Return a number put into words; absent and unusable ones become a dash.
+
+    Args:
+        value: Unrounded; None where the run set has none.
+        words: Puts a finite value into words, with its unit.
+        source: Its place in the JSON document, as :class:`Quantity` says.
+
+    Returns:
+        The number; one that is not finite keeps its value and is shown as absent.
+    """
     usable = value is not None and math.isfinite(value)
     return Quantity(value=value, text=words(value) if usable and value is not None else ABSENT, source=source)
 
@@ -54,7 +63,16 @@ def run_source(run: RunRecord, *keys: str) -> str:
 
 
 def figure(run: RunRecord, name: str, words: Callable[[float], str]) -> Quantity:
-    """Return one of the run's own figures."""
+    """Return one of the run's own figures.
+
+    Args:
+        run: The run.
+        name: A field of the record's ``Figures``.
+        words: Puts it into words, with its unit.
+
+    Returns:
+        The figure with its place in the document.
+    """
     return quantity(getattr(run.figures, name), words, run_source(run, "figures", name))
 
 
@@ -65,6 +83,9 @@ def request_share(run: RunRecord, outcome: str, tier: str | None = None) -> Quan
         run: The run.
         outcome: A field of the record's ``Requests``.
         tier: One tier; None adds up all.
+
+    Returns:
+        The share; absent where nothing was offered.
     """
     place = run_source(run, "figures", "tiers", tier or "*", "requests")
     tiers: list[TierFigures] = [run.figures.tiers[tier]] if tier else list(run.figures.tiers.values())

@@ -65,6 +65,9 @@ def linear_scale(values: Iterable[float], *, height: float, floor: float | None 
         values: What is to be drawn; may be empty or hold NaN.
         height: Panel height, pixels.
         floor: Bottom of the scale; None lets the data choose.
+
+    Returns:
+        The scale; wider than nothing even where the values are constant or absent.
     """
     finite = _finite(values)
     low = min(finite, default=0.0) if floor is None else floor
@@ -77,7 +80,17 @@ def linear_scale(values: Iterable[float], *, height: float, floor: float | None 
 
 
 def count_scale(values: Iterable[float], *, height: float, log_from_ratio: float) -> ValueScale:
-    """Return a scale for counts: logarithmic when the largest is ``log_from_ratio`` times the smallest positive."""
+    """Return a scale for counts: logarithmic when the largest is ``log_from_ratio`` times the smallest positive.
+
+    Args:
+        values: What is to be drawn; may be empty or hold NaN.
+        height: Panel height, pixels.
+        log_from_ratio: Ratio, > 1, from which the scale is logarithmic; infinite keeps it linear.
+
+    Returns:
+        A linear scale from zero (or the lowest value below it), or a logarithmic one of six decades at most and a
+        little room.
+    """
     finite = _finite(values)
     positive = [value for value in finite if value > 0.0]
     if not positive or max(positive) / min(positive) < log_from_ratio:

@@ -42,6 +42,9 @@ def select_runs(run_set: RunSet, *, featured: str, reference: str) -> Selection:
         featured: Policy that the page is about.
         reference: Policy to compare it with.
 
+    Returns:
+        The runs of one seed, and the axis that is as long as the longest of them.
+
     Raises:
         UsageError: If there is no run at all.
     """
@@ -61,12 +64,30 @@ def select_runs(run_set: RunSet, *, featured: str, reference: str) -> Selection:
 
 
 def places(selection: Selection, run: RunRecord, length: int) -> FloatArray:
-    """Return the places 0..1 across the panels of a run's first ``length`` samples."""
+    """Return the places 0..1 across the panels of a run's first ``length`` samples.
+
+    Args:
+        selection: Gives the axis.
+        run: The run.
+        length: Samples to place, at most those of the run.
+
+    Returns:
+        Places, shape ``(length,)``.
+    """
     return np.asarray([selection.time.ratio(second) for second in run.seconds[:length]], dtype=np.float64)
 
 
 def track(selection: Selection, run: RunRecord, values: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
-    """Return places and values of one track, cut to the samples that have both."""
+    """Return places and values of one track, cut to the samples that have both.
+
+    Args:
+        selection: Gives the axis.
+        run: The run that gives the times.
+        values: One value a sample, in the track's own unit; NaN is a gap.
+
+    Returns:
+        Places 0..1 and values that can be drawn, both of shape ``(num_samples,)``.
+    """
     length = min(len(run.seconds), len(values))
     return places(selection, run, length), drawable(values[:length])
 

@@ -25,6 +25,9 @@ def summary_table(run_set: RunSet, *, brief: bool = True) -> str:
     Args:
         run_set: All runs.
         brief: Whether to leave out all but the rows that matter most.
+
+    Returns:
+        The text, at most ``MAX_SEED_TABLES`` tables; says how many seeds are left out.
     """
     seeds = list(dict.fromkeys(run.seed for run in run_set.runs))
     tables = [_seed_table(run_set, seed, brief) for seed in seeds[:MAX_SEED_TABLES]]

@@ -270,9 +270,9 @@ class Observer:
         return tuple(arrivals)
 
     def _median_fits(self) -> FloatArray:
-        """Return the median offset and total gain of each pool's GPUs, ``(2, num_pools)``; NaN where none answers."""
+        """Return each pool's median temperature at zero power and median resistance, ``(2, num_pools)``; NaN without."""
         fleet = self._world.fleet
-        offsets, resistance = self.thermal.offset_celsius, self.thermal.thermal_resistance_celsius_per_watt
+        offsets, resistance = self.thermal.ambient_celsius, self.thermal.thermal_resistance_celsius_per_watt
         medians = np.full((2, len(self._world.cloud.pools)), np.nan)
         for index in range(medians.shape[1]):
             members = (fleet.pool_of_gpu == index) & fleet.powered

@@ -28,7 +28,9 @@ NonNegative = Annotated[float, Meta(ge=0)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 PositiveCount = Annotated[int, Meta(ge=1)]
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$", description="Lower-case letters, digits and dashes; 63 at most.")
+]
 
 
 class FactKind(StrEnum):
@@ -210,8 +212,8 @@ class Scenario(Entry, frozen=True, kw_only=True):
 
     schema: Annotated[str, Meta(pattern="^meltguard\\.scenario/v1$", description="Always meltguard.scenario/v1.")]
     name: Name
-    title: str
-    description: str
+    title: Annotated[str, Meta(description="One line for headings.")]
+    description: Annotated[str, Meta(description="What happens, for people.")]
     currency: Annotated[str, Meta(description="Unit of harm and cost.")] = "USD"
     start: Annotated[datetime, Meta(tz=True, description="Virtual time of the start, with zone.")]
     duration_seconds: Annotated[Positive, Meta(description="Length of the run.")]

@@ -33,6 +33,7 @@ MODEL_NAME = "quantile-pool"
 
 _GRID_LOGITS = np.log(GRID_LEVELS / (1.0 - GRID_LEVELS))
 _FLOOR_LEVEL = 0.99
+_LONGEST_GROWTH_SECONDS = 3600.0  # No rate is believed to hold for more than an hour.
 _FLOOR_SECONDS = 1800.0  # The growth floor was measured over half an hour.
 
 
@@ -148,21 +149,34 @@ class DemandForecaster:
     def _bounded(self, quantiles: FloatArray, levels: FloatArray, *, in_surge: bool) -> FloatArray:
         """Widen what too little evidence has made narrow, and cut what no demand has ever done."""
         settings, now = self._settings, self._bank.levels
-        beyond = np.clip((levels - _FLOOR_LEVEL) / (GRID_LEVELS[-1] - _FLOOR_LEVEL), 0.0, 1.0)[:, None]
-        growth = settings.growth_floor + (settings.growth_cap - settings.growth_floor) * beyond
-        cap = np.maximum(now.record, growth * np.maximum(now.last, now.trend(self._horizons)))
-        known = self._correction.num_scored(in_surge=in_surge)
-        if known * settings.calibration_stride < settings.min_residuals:
-            reach = np.minimum(self._horizons * self._step_seconds / _FLOOR_SECONDS, 1.0)
-            # A cold start knows nothing of its noise, so there the floor does not wait for half an hour to pass.
-            reach = reach if in_surge else np.ones_like(reach)
-            outward = np.clip((np.abs(levels - 0.5)) / 0.49, 0.0, 1.0)[:, None]
-            high = now.fast * (1.0 + (settings.growth_floor - 1.0) * outward * reach)
+        growth = self._growth_ahead()
+        needed = settings.min_surge_residuals if in_surge else settings.min_residuals
+        if self._correction.num_scored(in_surge=in_surge) * settings.calibration_stride < needed:
+            outward = np.clip(np.abs(levels - 0.5) / 0.49, 0.0, 1.0)[:, None]
+            # A cold start knows nothing of its noise; in a surge the signal's own growth says how wide.
+            factor = growth if in_surge else np.full_like(growth, settings.growth_floor)
+            high = now.fast * factor**outward
             low = now.fast * (1.0 - outward * (1.0 - 1.0 / settings.growth_floor))
             quantiles = np.where(levels[:, None] > 0.5, np.maximum(quantiles, high), quantiles)
             quantiles = np.where(levels[:, None] < 0.5, np.minimum(quantiles, low), quantiles)
-        bounded: FloatArray = np.minimum(quantiles, cap)
+        beyond = np.clip((levels - _FLOOR_LEVEL) / (GRID_LEVELS[-1] - _FLOOR_LEVEL), 0.0, 1.0)[:, None]
+        room = settings.growth_floor + (settings.growth_cap - settings.growth_floor) * beyond
+        reach = np.maximum(np.maximum(now.last, now.trend(self._horizons)), now.fast * growth / settings.growth_floor)
+        bounded: FloatArray = np.minimum(quantiles, np.maximum(now.record, room * reach))
         return bounded
+
+    def _growth_ahead(self) -> FloatArray:
+        """Return how far demand may multiply by each scored horizon while a surge grows, at least the usual floor.
+
+        Where sign-ups grow, requests follow; so the leading signal's rate goes on, without damping, up to a bound.
+        """
+        settings, surge = self._settings, self.surge
+        seconds = self._horizons * self._step_seconds
+        usual = settings.growth_floor ** np.minimum(seconds / _FLOOR_SECONDS, 1.0)
+        if surge.phase not in {SurgePhase.ONSET, SurgePhase.SURGE}:
+            return usual
+        exponent = max(surge.growth_per_hour, 0.0) * np.minimum(seconds, _LONGEST_GROWTH_SECONDS) / 3600.0
+        return np.maximum(usual, np.exp(np.minimum(exponent, math.log(settings.growth_limit))))
 
     def forecast(self, *, num_steps: int, levels: tuple[float, ...] = DEFAULT_QUANTILES) -> DemandForecast:
         """Forecast the next intervals; the state does not change.

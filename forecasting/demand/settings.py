@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from forecasting.capacity import CohortKernel
 
 _GAINS = ("fast_gain", "middle_gain", "slow_gain", "base_gain", "growth_gain", "volatility_gain", "calibration_gain")
-_COUNTS = ("max_slots_per_season", "num_bins", "refresh_steps", "calibration_stride", "min_residuals", "quiet_days")
+_COUNTS = (
+    "max_slots_per_season",
+    "num_bins",
+    "refresh_steps",
+    "calibration_stride",
+    "min_residuals",
+    "min_surge_residuals",
+    "quiet_days",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +55,10 @@ class ForecastSettings:
         growth_cap: Factor over the present level, grown at the present rate, that the highest quantile does not
             exceed unless the record does; the P99 and those below stop at ``growth_floor``. The largest 30-minute
             growth factor of recorded model-serving load is 3.3.
-        min_residuals: Scored forecasts below which the growth floor holds; in a surge those made in surges count.
+        growth_limit: Factor that the growth of a surge is extrapolated to at most within an hour; the steepest recorded
+            wave multiplied sign-ups by 13 within two readings.
+        min_residuals: Scored forecasts below which the growth floor holds in calm.
+        min_surge_residuals: Forecasts scored in surges below which the surge's own growth is the floor in a surge.
         quiet_days: Days without a surge in which the trigger may raise one false alarm.
         kernel: Requests per sign-up by age, for the cohort expert.
     """
@@ -72,11 +83,13 @@ class ForecastSettings:
     loss_memory: float = 200.0
     weight_sharpness: float = 15.0
     refresh_steps: int = 16
-    calibration_gain: float = 0.02
+    calibration_gain: float = 0.01
     calibration_stride: int = 4
     growth_floor: float = 1.9
     growth_cap: float = 3.3
+    growth_limit: float = 10.0
     min_residuals: int = 30
+    min_surge_residuals: int = 120
     quiet_days: int = 30
     kernel: CohortKernel = CohortKernel()
 

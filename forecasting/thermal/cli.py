@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path  # noqa: TID251
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -152,7 +152,7 @@ def _read(
     end_seconds: float | None,
 ) -> TelemetryLog:
     """Read the log or query Prometheus; exactly one of them must be given."""
-    import time  # noqa: TID251
+    import time
 
     from forecasting.durations import parse_duration
     from forecasting.errors import InputError
@@ -305,10 +305,10 @@ def _write_plot(plot: Path, results: list[LogForecast], telemetry: TelemetryLog)
         plot.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ForecastingError(f"{plot}: picture cannot be written ({error}); check the folder") from error
-    print(f"wrote {plot}", file=sys.stderr)  # noqa: TID251
+    print(f"wrote {plot}", file=sys.stderr)
 
 
 def _warn(messages: tuple[str, ...]) -> None:
     """Write warnings to stderr, one line each."""
     for message in messages:
-        print(f"warning: {message}", file=sys.stderr)  # noqa: TID251
+        print(f"warning: {message}", file=sys.stderr)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecasting.errors import InputError
+from forecasting.thermal.arrays import ascending_horizons, bounded, gpu_vector, read_only
 from forecasting.thermal.bank import PowerBank, saturate, unsaturate
 from forecasting.thermal.gains import GainEstimator
 from forecasting.thermal.health import SampleCheck, SampleState
@@ -61,11 +62,11 @@ class FleetThermalModel:
         num_gpus = len(gpus)
         self.settings = settings
         self.gpus = gpus
-        self.limit_celsius = _vector(limit_celsius, num_gpus, "limit_celsius").copy()
-        limit = _vector(power_limit_watts, num_gpus, "power_limit_watts")
+        self.limit_celsius = gpu_vector(limit_celsius, num_gpus, "limit_celsius").copy()
+        limit = gpu_vector(power_limit_watts, num_gpus, "power_limit_watts")
         known = np.isfinite(limit) & (limit > 0.0)
         self.power_limit_watts = np.where(known, limit, settings.unknown_power_limit_watts)
-        self._power_cap_ratio = np.where(known, 1.0, np.inf)
+        self._power_cap_ratio = np.where(known, 1.0, settings.largest_power_watts / self.power_limit_watts)
         self._refit_phase = np.array([zlib.crc32(name.encode()) / 2.0**32 for name in gpus])
         self._bank = PowerBank(num_gpus=num_gpus, settings=settings)
         self._gains = GainEstimator(num_gpus=num_gpus, settings=settings)
@@ -77,7 +78,7 @@ class FleetThermalModel:
         self._has_history: BoolArray = np.zeros(num_gpus, dtype=np.bool_)
         self._last_seen_seconds = np.full(num_gpus, np.nan)
         self._offset = np.zeros(num_gpus)
-        self._offset_variance = np.full(num_gpus, settings.ambient_deviation_celsius)
+        self._offset_variance = np.full(num_gpus, settings.start_offset_deviation_celsius**2)
         self._noise_variance = np.full(num_gpus, settings.reading_deviation_celsius**2)
 
     # -- views ---------------------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ class FleetThermalModel:
     @property
     def time_constants_seconds(self) -> FloatArray:
         """Time constants of the bank, shape ``(num_tc,)``."""
-        return _read_only(self._bank.time_constants)
+        return read_only(self._bank.time_constants)
 
     @property
     def gains(self) -> FloatArray:
@@ -97,35 +98,35 @@ class FleetThermalModel:
         """
         ratio = self._filtered_ratio()
         chord = 1.0 - self.settings.saturation * ratio
-        return _read_only((self._gains.parameters[1:] * chord / self.power_limit_watts).T)
+        return read_only((self._gains.parameters[1:] * chord / self.power_limit_watts).T)
 
     @property
     def filtered_power_watts(self) -> FloatArray:
         """Low-passed power, shape ``(num_gpus, num_tc)``."""
-        return _read_only((self._filtered_ratio() * self.power_limit_watts).T)
+        return read_only((self._filtered_ratio() * self.power_limit_watts).T)
 
     @property
     def offset_celsius(self) -> FloatArray:
         """Intercept of the linear form of ``gains``, celsius, shape ``(num_gpus,)``; see ``ambient_celsius``."""
         ratio = self._filtered_ratio()
         curved = self._bank.filtered - (1.0 - self.settings.saturation * ratio) * ratio
-        return _read_only(self.ambient_celsius + np.sum(self._gains.parameters[1:] * curved, axis=0))
+        return read_only(self.ambient_celsius + np.sum(self._gains.parameters[1:] * curved, axis=0))
 
     @property
     def ambient_celsius(self) -> FloatArray:
         """Temperature at zero power (ambient ``b`` plus tracked offset ``d``), shape ``(num_gpus,)``."""
-        return _read_only(self._gains.parameters[0] + self._offset)
+        return read_only(self._gains.parameters[0] + self._offset)
 
     @property
     def thermal_resistance_celsius_per_watt(self) -> FloatArray:
         """Plateau rise at the power limit over that limit, shape ``(num_gpus,)``; does not move with the load."""
         total: FloatArray = self._gains.parameters[1:].sum(axis=0) / self.power_limit_watts
-        return _read_only(total)
+        return read_only(total)
 
     @property
     def resistance_deviation_ratio(self) -> FloatArray:
         """Relative standard deviation of the thermal resistance, shape ``(num_gpus,)``."""
-        return _read_only(self._gains.relative_deviation)
+        return read_only(self._gains.relative_deviation)
 
     @property
     def confidence(self) -> NDArray[np.object_]:
@@ -157,7 +158,7 @@ class FleetThermalModel:
     @property
     def last_seen_seconds(self) -> FloatArray:
         """Time of the last believed sample, shape ``(num_gpus,)``; NaN before the first."""
-        return _read_only(self._last_seen_seconds)
+        return read_only(self._last_seen_seconds)
 
     @property
     def calibration(self) -> IntervalCalibration:
@@ -167,7 +168,7 @@ class FleetThermalModel:
     @property
     def plateau_gains_celsius(self) -> FloatArray:
         """Plateau rise at the power limit of each time constant, kelvin, shape ``(num_gpus, num_tc)``."""
-        return _read_only(self._gains.parameters[1:].T)
+        return read_only(self._gains.parameters[1:].T)
 
     def _filtered_ratio(self) -> FloatArray:
         """Return the filters as power ratios, shape ``(num_tc, num_gpus)``."""
@@ -221,8 +222,8 @@ class FleetThermalModel:
             InputError: If a shape does not fit.
         """
         num_gpus = len(self.gpus)
-        temperature = _vector(temperature_celsius, num_gpus, "temperature_celsius")
-        power = _vector(power_watts, num_gpus, "power_watts")
+        temperature = gpu_vector(temperature_celsius, num_gpus, "temperature_celsius")
+        power = gpu_vector(power_watts, num_gpus, "power_watts")
         elapsed = now_seconds - self._now_seconds
         if not np.isfinite(now_seconds) or elapsed <= 0.0:
             return
@@ -347,13 +348,13 @@ class FleetThermalModel:
         Raises:
             InputError: If horizons, powers or levels do not fit.
         """
-        horizons = _horizons(horizons_seconds)
+        horizons = ascending_horizons(horizons_seconds)
         path = np.asarray(power_watts, dtype=np.float64)
         if path.ndim == 1:
             path = np.repeat(path[:, None], horizons.size, axis=1)
         if path.shape != (len(self.gpus), horizons.size):
             raise InputError(f"power_watts: shape {path.shape}, expected ({len(self.gpus)}, {horizons.size})")
-        ratio = path.T / self.power_limit_watts
+        ratio = bounded(path.T) / self.power_limit_watts
         ratio = np.clip(np.where(np.isfinite(ratio), ratio, self._last_power), 0.0, self._power_cap_ratio)
         age = np.where(self._started, self._now_seconds - self._last_seen_seconds, 0.0)
         projection = Projection(
@@ -374,27 +375,3 @@ class FleetThermalModel:
             power_ratio=saturate(ratio, self.settings.saturation),
             levels=levels,
         )
-
-
-def _vector(values: FloatArray, num_gpus: int, name: str) -> FloatArray:
-    """Return ``values`` as float64 of shape ``(num_gpus,)`` or say what is wrong with it."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != (num_gpus,):
-        raise InputError(f"{name}: shape {array.shape}, expected ({num_gpus},): one value per GPU")
-    return array
-
-
-def _horizons(values: FloatArray) -> FloatArray:
-    """Return horizons as float64, checked to be finite, positive and ascending."""
-    horizons = np.asarray(values, dtype=np.float64)
-    ascending = horizons.ndim == 1 and horizons.size > 0 and bool(np.all(np.diff(horizons) > 0.0))
-    if not ascending or not horizons[0] > 0.0 or not np.isfinite(horizons[-1]):
-        raise InputError("horizons_seconds: must be positive and ascending, with at least one horizon")
-    return horizons
-
-
-def _read_only(array: FloatArray) -> FloatArray:
-    """Return a view that refuses writing."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path  # noqa: TID251
+from pathlib import Path
 
 import numpy as np
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-import time  # noqa: TID251
+import time
 import urllib.error
 import urllib.parse
-import urllib.request  # noqa: TID251
+import urllib.request
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,7 +166,7 @@ def _ask(source: PrometheusSource, parameters: dict[str, str]) -> object:
         if attempt:
             time.sleep(source.retry_seconds * 2.0 ** (attempt - 1))
         try:
-            with urllib.request.urlopen(target, timeout=source.timeout_seconds) as response:  # noqa: TID251
+            with urllib.request.urlopen(target, timeout=source.timeout_seconds) as response:
                 content = response.read(MAXIMUM_ANSWER_BYTES + 1)
             if len(content) > MAXIMUM_ANSWER_BYTES:
                 raise ForecastingError(f"{source.url}: answer too large; choose a coarser step or a narrower query")

@@ -38,6 +38,7 @@ class ThermalSettings:
         refit_seconds: Gains are solved for again at most this often per GPU; staggered over the fleet.
         excitation_ratio: Evidence counts in full when power varied by this share of the limit (standard deviation).
         excitation_seconds: Time constant of the window over which that variation is measured.
+        start_offset_deviation_celsius: Standard deviation of the offset of a new GPU, kelvin.
         offset_drift_celsius: Random walk of the offset, kelvin per square root of a second.
         reading_deviation_celsius: Standard deviation of a reading about the model: whole-degree steps and phases
             shorter than a sample.
@@ -91,6 +92,7 @@ class ThermalSettings:
     refit_seconds: float = 15.0
     excitation_ratio: float = 0.05
     excitation_seconds: float = 300.0
+    start_offset_deviation_celsius: float = 2.0
     offset_drift_celsius: float = 0.1
     reading_deviation_celsius: float = 0.7
     outlier_deviations: float = 4.0

@@ -5,9 +5,9 @@ Called by the exporter and the command line.
 
 from __future__ import annotations
 
-import os  # noqa: TID251
-import tempfile  # noqa: TID251
-from pathlib import Path  # noqa: TID251
+import os
+import tempfile
+from pathlib import Path
 
 from forecasting.errors import ForecastingError
 from forecasting.thermal.state import StateError, ThermalState, decode_state, encode_state

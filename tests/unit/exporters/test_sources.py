@@ -129,26 +129,28 @@ def test_mean_power_comes_from_the_energy_counter() -> None:
 
 
 def test_thermal_model_follows_a_heating_gpu() -> None:
-    """Near the limit and heating, the time to slowdown is finite; a GPU that is not read has no estimate."""
-    tracker = ThermalTracker()
+    """At the limit the time to slowdown is finite, far from it there is none; an unread GPU has no estimate."""
+    tracker, celsius = ThermalTracker(), 48.0
     estimates = {}
-    for second in range(120):
+    for second in range(180):
         watts = 200.0 if second < 60 else 690.0
-        celsius = 42.0 + 0.65 * max(second - 60, 0)
+        # One RC stage: plateau 30 + 0.09 W, time constant 20 s.
+        celsius += (30.0 + 0.09 * watts - celsius) / 20.0
         estimates = tracker.step(
             100.0 + second,
             [
-                _input("a", temperature=celsius, power=watts, limit=82.0),
+                _input("a", temperature=round(celsius), power=watts),
                 _input("b", temperature=45.0, power=200.0),
                 _input("c", temperature=None, power=None),
             ],
         )
     assert set(estimates) == {"a", "b"}
     assert estimates["b"].seconds_to_slowdown["0.05"] is None
-    first = estimates["a"].seconds_to_slowdown["0.05"]
-    assert first is not None
-    assert first < 300.0
+    assert estimates["a"].seconds_to_slowdown["0.05"] == 0.0
     assert estimates["a"].resistance > 0.0
+    sustainable = estimates["a"].sustainable_power_watts
+    assert sustainable is not None
+    assert sustainable < 690.0
 
 
 def _input(uuid: str, *, temperature: float | None, power: float | None, limit: float = 87.0) -> ThermalInput:

@@ -109,6 +109,17 @@ def test_early_failures_are_tried_again_ever_more_slowly() -> None:
     assert memory.start_at == 100.0
 
 
+def test_a_collector_that_had_read_is_replaced_within_a_second() -> None:
+    """However often it is killed, a collector that does its work is missed for a second at most."""
+    memory = _memory()
+    pauses = []
+    for _ in range(10):
+        note_failure(CollectorView(started_at=99.0, opened_at=99.5, answered={"a"}), memory, DEADLINES, 100.0)
+        pauses.append(memory.start_at - 100.0)
+    assert pauses[:3] == [0.0, 0.25, 0.5]
+    assert max(pauses) == 1.0
+
+
 def test_left_out_gpu_is_probed_and_let_in() -> None:
     """After a pause a probe reads the GPU alone; its answer brings the GPU back through a fresh collector."""
     memory = _memory()

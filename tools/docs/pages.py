@@ -1,0 +1,15 @@
+"""Which reference pages there are. Used by `make docs` and by the test that compares them with the code."""
+
+from tools.docs.command_reference import command_line_page
+from tools.docs.scenario_reference import scenario_page, scenario_schema_text
+
+FOLDER = "docs/reference"
+
+
+def reference_pages() -> dict[str, str]:
+    """Return every page of the folder that is written by the code: its text by file name."""
+    return {
+        "command-line.md": command_line_page(),
+        "scenario.md": scenario_page(),
+        "scenario.schema.json": scenario_schema_text(),
+    }
