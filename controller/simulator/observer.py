@@ -270,7 +270,7 @@ class Observer:
         return tuple(arrivals)
 
     def _median_fits(self) -> FloatArray:
-        """Return each pool's median temperature at zero power and median resistance, ``(2, num_pools)``; NaN without."""
+        """Return each pool's median temperature at zero power and median resistance, ``(2, num_pools)``; else NaN."""
         fleet = self._world.fleet
         offsets, resistance = self.thermal.ambient_celsius, self.thermal.thermal_resistance_celsius_per_watt
         medians = np.full((2, len(self._world.cloud.pools)), np.nan)
