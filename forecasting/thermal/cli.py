@@ -41,7 +41,9 @@ def fit(
     log: Annotated[
         Path | None, typer.Argument(metavar="[LOG]", help="CSV, nvidia-smi CSV log or nvidia-smi table log; .gz too.")
     ] = None,
-    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown temperature, celsius.")] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", help="Slowdown temperature, celsius. Default: the log's margin.")
+    ] = None,
     power_limit: Annotated[
         float | None,
         typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
@@ -93,7 +95,9 @@ def forecast(
     power: Annotated[
         str, typer.Option("--power", help="persist, known (the log's own later power) or WATTS.")
     ] = "persist",
-    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown temperature, celsius.")] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", help="Slowdown temperature, celsius. Default: the log's margin.")
+    ] = None,
     power_limit: Annotated[
         float | None,
         typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
