@@ -20,15 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from thermal_peers import arx_forecasts, persistence_forecasts, predict_linear_forecasts
-from thermal_recorded import RecordedRun, data_folder, load_runs
+from thermal_recorded import BURN_SECONDS, RecordedRun, data_folder, feed, load_runs, new_model
+from thermal_threshold import THRESHOLD_NOTES, ThresholdTrace, print_threshold, threshold_traces
 
-from forecasting.thermal import FleetThermalModel, ThermalSettings
+from forecasting.thermal import ThermalSettings
 from forecasting.thermal.persistence import persisting_power_watts
 from forecasting.thermal.priors import median_gains
 from forecasting.types import FloatArray
 
 HORIZONS_SECONDS = (30.0, 60.0, 300.0, 600.0)
-BURN_SECONDS = 60.0
 STRIDE_SECONDS = 5.0
 LEVELS = (0.05, 0.5, 0.95)
 
@@ -89,38 +89,15 @@ def model_forecasts(run: RecordedRun, *, known: bool, prior: FloatArray | None) 
         num_steps = min(longest, run.num_samples - 1 - index)
         path = run.power_watts[:, index + 1 : index + 1 + num_steps]
         if not known:
-            seconds = run.step_seconds * np.arange(index + 1)
+            seconds = run.step_seconds * np.arange(index + 1, dtype=np.float64)
             persisting = np.array([persisting_power_watts(seconds, row[: index + 1]) for row in run.power_watts])
             path = np.repeat(persisting[:, None], num_steps, axis=1)
-        edges = run.step_seconds * np.arange(1, num_steps + 1)
+        edges = run.step_seconds * np.arange(1, num_steps + 1, dtype=np.float64)
         quantiles = model.forecast(horizons_seconds=edges, power_watts=path, levels=LEVELS).temperature_celsius
         for horizon, steps in horizons_of(run):
             if steps <= num_steps:
                 rows[horizon].append((index, quantiles[:, :, steps - 1]))
     return [_scored(run, horizon, steps, rows[horizon]) for horizon, steps in horizons_of(run) if rows[horizon]]
-
-
-def new_model(run: RecordedRun, prior: FloatArray | None, limit: FloatArray | None = None) -> FleetThermalModel:
-    """Return a model of the run's GPUs."""
-    unknown = np.full(len(run.gpus), np.nan)
-    model = FleetThermalModel(
-        gpus=run.gpus,
-        power_limit_watts=np.full(len(run.gpus), run.power_limit_watts),
-        limit_celsius=unknown if limit is None else limit,
-    )
-    if prior is not None:
-        model.adopt_prior(chosen=np.isfinite(prior).all(axis=1), plateau_gains_celsius=prior)
-    return model
-
-
-def feed(model: FleetThermalModel, run: RecordedRun, index: int) -> None:
-    """Give the model one sample of a run."""
-    model.observe(
-        now_seconds=index * run.step_seconds,
-        temperature_celsius=run.temperature_celsius[:, index],
-        power_watts=run.power_watts[:, index],
-        utilization_ratio=run.utilization_ratio[:, index],
-    )
 
 
 def _scored(run: RecordedRun, horizon: float, steps: int, rows: list[tuple[int, FloatArray]]) -> Scored:
@@ -209,82 +186,6 @@ def print_errors(name: str, models: dict[str, list[Scored]]) -> None:
         print(f"    {model:24}" + " ".join(cells))
 
 
-@dataclass(slots=True, kw_only=True)
-class ThresholdScore:
-    """What time to threshold adds up to."""
-
-    crossings: int = 0
-    possible: int = 0
-    flagged: int = 0
-    quiet: int = 0
-    false_alarms: int = 0
-    leads_seconds: list[float] | None = None
-    errors_seconds: list[float] | None = None
-
-
-def score_threshold(run: RecordedRun, prior: FloatArray | None, total: ThresholdScore, *, probability: float) -> None:
-    """Score crossings of six kelvin below each trace's maximum, with known power and ten minutes of look-ahead."""
-    limit = run.temperature_celsius.max(axis=1) - 6.0
-    model = new_model(run, prior, limit)
-    step, num = run.step_seconds, run.num_samples
-    longest = round(600.0 / step)
-    predicted = np.full((len(run.gpus), num), np.inf)
-    for index in range(num - 1):
-        feed(model, run, index)
-        num_steps = min(longest, num - 1 - index)
-        edges = step * np.arange(1, num_steps + 1)
-        path = run.power_watts[:, index + 1 : index + 1 + num_steps]
-        forecast = model.forecast(horizons_seconds=edges, power_watts=path, levels=(probability,))
-        predicted[:, index] = forecast.seconds_to_slowdown[0]
-    burn = int(BURN_SECONDS / step)
-    for row in range(len(run.gpus)):
-        _score_trace(run.temperature_celsius[row] >= limit[row], predicted[row], step, burn, total)
-
-
-def _score_trace(
-    above: NDArray[np.bool_], predicted: FloatArray, step: float, burn: int, total: ThresholdScore
-) -> None:
-    """Add one GPU's trace: crossings, leads, and alarms while nothing follows within ten minutes."""
-    num, patience, ahead = above.size, max(1, round(60.0 / step)), round(600.0 / step)
-    crossings = [k for k in range(patience, num) if above[k] and not above[k - patience : k].any()]
-    agreed = np.isfinite(predicted) & ~above
-    three = agreed.copy()
-    three[2:] &= agreed[1:-1] & agreed[:-2]
-    three[:2] = False
-    for crossing in crossings:
-        first = crossing
-        while first > 0 and not above[first - 1] and crossing - first < ahead:
-            first -= 1
-        window = np.flatnonzero(three[first:crossing]) + first
-        total.crossings += 1
-        total.possible += int(crossing - first >= 3)
-        if window.size:
-            total.flagged += 1
-            assert total.leads_seconds is not None and total.errors_seconds is not None
-            total.leads_seconds.append(float(crossing - window[0]) * step)
-            total.errors_seconds += [float(abs(predicted[k] - (crossing - k) * step)) for k in window]
-    for index in range(burn, num - 1):
-        if not above[index : index + ahead + 1].any():
-            total.quiet += 1
-            total.false_alarms += int(three[index])
-
-
-def print_threshold(runs: list[RecordedRun], priors: dict[str, FloatArray | None], *, probability: float) -> None:
-    """Print the table of time to threshold."""
-    total = ThresholdScore(leads_seconds=[], errors_seconds=[])
-    for run in runs:
-        score_threshold(run, priors[run.name], total, probability=probability)
-    share = total.flagged / max(total.crossings, 1)
-    leads, errors = total.leads_seconds or [np.nan], total.errors_seconds or [np.nan]
-    print(
-        f"    {total.flagged}/{total.crossings} crossings flagged ({share:.1%}; {total.possible} had three forecasts "
-        f"before them), median lead {np.median(leads):.0f} s; "
-        f"{total.false_alarms}/{total.quiet} quiet samples alarmed "
-        f"({total.false_alarms / max(total.quiet, 1):.2%}); "
-        f"time error mean {np.mean(errors):.0f} s, median {np.median(errors):.0f} s"
-    )
-
-
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -298,6 +199,7 @@ def main() -> int:
         print(f"no recorded logs in {data_folder()}; set MELTGUARD_DATA", file=sys.stderr)
         return 1
     started = time.perf_counter()
+    traces: list[ThresholdTrace] = []
     for dataset in sorted({run.dataset for run in runs}):
         chosen = [run for run in runs if run.dataset == dataset]
         priors = priors_for(chosen, options.prior)
@@ -317,9 +219,13 @@ def main() -> int:
             horizons = "  ".join(f"{horizon:g} s".rjust(13) for horizon in HORIZONS_SECONDS)
             print_errors(f"{title}\n    {'RMSE, coverage of 90 %':24}{horizons}", models)
         if not options.skip_threshold:
-            for probability in (0.5, 0.2):
-                print(f"  time to threshold, power known, predicted with probability {probability:g}")
-                print_threshold(chosen, priors, probability=probability)
+            print(f"  time to threshold, {dataset}, power known")
+            traces += (found := [trace for run in chosen for trace in threshold_traces(run, priors[run.name])])
+            print_threshold(found)
+    if traces:
+        print("  time to threshold, all sets, power known")
+        print_threshold(traces)
+        print(THRESHOLD_NOTES)
     print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     return 0
 

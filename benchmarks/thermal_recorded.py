@@ -13,10 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from forecasting.thermal import FleetThermalModel
 from forecasting.types import FloatArray
 
 POWER_LIMITS_WATTS = {"H100n": 700.0, "A40": 300.0}
 """Power limits of the recorded GPUs: 695 W was the highest reading of the one, 300 W stands in the log of the other."""
+
+BURN_SECONDS = 60.0
+"""Errors and quiet samples count after this much of a run."""
 
 SHORTEST_SECONDS = 150.0
 """Shorter runs have no forecast to score."""
@@ -80,6 +84,29 @@ def load_runs(*, step_seconds: float, power: str = "mean") -> list[RecordedRun]:
         if columns.shape[1] * step >= SHORTEST_SECONDS:
             together.setdefault(run, []).append((gpu, step, columns))
     return [_run(name, parts) for name, parts in together.items()]
+
+
+def new_model(run: RecordedRun, prior: FloatArray | None, limit: FloatArray | None = None) -> FleetThermalModel:
+    """Return a model of the run's GPUs."""
+    unknown = np.full(len(run.gpus), np.nan)
+    model = FleetThermalModel(
+        gpus=run.gpus,
+        power_limit_watts=np.full(len(run.gpus), run.power_limit_watts),
+        limit_celsius=unknown if limit is None else limit,
+    )
+    if prior is not None:
+        model.adopt_prior(chosen=np.asarray(np.isfinite(prior).all(axis=1)), plateau_gains_celsius=prior)
+    return model
+
+
+def feed(model: FleetThermalModel, run: RecordedRun, index: int) -> None:
+    """Give the model one sample of a run."""
+    model.observe(
+        now_seconds=index * run.step_seconds,
+        temperature_celsius=run.temperature_celsius[:, index],
+        power_watts=run.power_watts[:, index],
+        utilization_ratio=run.utilization_ratio[:, index],
+    )
 
 
 def _run(name: str, parts: list[tuple[str, float, FloatArray]]) -> RecordedRun:

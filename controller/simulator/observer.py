@@ -270,14 +270,15 @@ class Observer:
         return tuple(arrivals)
 
     def _median_fits(self) -> FloatArray:
-        """Return each pool's median temperature at zero power and median resistance, ``(2, num_pools)``; else NaN."""
+        """Return the median ambient and resistance of each pool's GPUs, ``(2, num_pools)``; NaN where none answers."""
         fleet = self._world.fleet
-        offsets, resistance = self.thermal.ambient_celsius, self.thermal.thermal_resistance_celsius_per_watt
+        # Not ``offset_celsius``: the intercept of a chord moves with the load, the model's own parameters do not.
+        ambient, resistance = self.thermal.ambient_celsius, self.thermal.thermal_resistance_celsius_per_watt
         medians = np.full((2, len(self._world.cloud.pools)), np.nan)
         for index in range(medians.shape[1]):
             members = (fleet.pool_of_gpu == index) & fleet.powered
             if members.any():
-                medians[:, index] = np.median(offsets[members]), np.median(resistance[members])
+                medians[:, index] = np.median(ambient[members]), np.median(resistance[members])
         return medians
 
     def _trend(self, pool: int, power_watts: float) -> float:

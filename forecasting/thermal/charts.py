@@ -1,12 +1,16 @@
-"""A picture of a thermal forecast: the past, the fan of quantiles and the limit, as SVG; pure.
+"""A picture of a thermal forecast: the past, the fan of quantiles and the limit; pure.
+
+``thermal_svg`` draws without any library; ``thermal_figure`` needs matplotlib (extra ``plot``) and serves PNG.
 
 Called by the command line, which wraps it into a page or writes it as it is.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from html import escape
+from typing import Protocol
 
 import numpy as np
 
@@ -90,6 +94,54 @@ def thermal_svg(panel: ThermalPanel) -> str:
         )
     parts.append("</svg>")
     return "\n".join(parts)
+
+
+class Picture(Protocol):
+    """A matplotlib figure, as far as we use it."""
+
+    def savefig(self, target: str) -> None:
+        """Write the figure to a path, in the format of its ending."""
+
+
+def thermal_figure(panel: ThermalPanel) -> Picture:
+    """Return one forecast as a matplotlib figure, not yet written.
+
+    Args:
+        panel: The forecast and its past.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: If matplotlib is not installed; the command line asks before it reads anything.
+    """
+    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(9.0, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    forecast, (past_seconds, past_celsius) = panel.result.forecast, _thinned(panel)
+    start = past_celsius[-1:] if past_celsius.size else forecast.temperature_celsius[:1, 0]
+    seconds = np.concatenate([[0.0], forecast.horizons_seconds])
+    for lower in range(len(forecast.levels) // 2):
+        low, high = forecast.temperature_celsius[lower], forecast.temperature_celsius[-1 - lower]
+        axes.fill_between(
+            seconds,
+            np.concatenate([start, low]),
+            np.concatenate([start, high]),
+            color="#d95f02",
+            alpha=0.25,
+            linewidth=0,
+        )
+    middle = np.array([np.interp(0.5, forecast.levels, column) for column in forecast.temperature_celsius.T])
+    axes.plot(seconds, np.concatenate([start, middle]), color="#d95f02", linewidth=2)
+    axes.plot(past_seconds, past_celsius, color="#1b3a57", linewidth=1.5)
+    if forecast.limit_celsius is not None:
+        axes.axhline(forecast.limit_celsius, color="#b2182b", linestyle="--")
+    axes.axvline(0.0, color="#888888", linewidth=0.8)
+    issued = forecast.issued_at.isoformat(timespec="seconds")
+    axes.set_title(f"GPU {forecast.gpu}, {issued}, {forecast.model.confidence.value}", loc="left")
+    axes.set_xlabel("seconds after the forecast")
+    axes.set_ylabel("°C")
+    picture: Picture = figure
+    return picture
 
 
 def thermal_page(panels: list[ThermalPanel]) -> str:

@@ -41,7 +41,9 @@ def fit(
     log: Annotated[
         Path | None, typer.Argument(metavar="[LOG]", help="CSV, nvidia-smi CSV log or nvidia-smi table log; .gz too.")
     ] = None,
-    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown temperature, celsius.")] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", help="Slowdown temperature, celsius. Default: the log's margin.")
+    ] = None,
     power_limit: Annotated[
         float | None,
         typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
@@ -93,7 +95,9 @@ def forecast(
     power: Annotated[
         str, typer.Option("--power", help="persist, known (the log's own later power) or WATTS.")
     ] = "persist",
-    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown temperature, celsius.")] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", help="Slowdown temperature, celsius. Default: the log's margin.")
+    ] = None,
     power_limit: Annotated[
         float | None,
         typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
@@ -112,7 +116,9 @@ def forecast(
     state: Annotated[
         Path | None, typer.Option("--state", help="File with gains of an earlier fit, by GPU name.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture: .html or .svg.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Write a picture: .html, .svg, or .png (extra plot).")
+    ] = None,
     output: Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")] = OutputFormat.TEXT,
 ) -> None:
     """Forecast temperature and the time to slowdown from moments of a log; no later temperature is read."""
@@ -276,17 +282,28 @@ def _selected(telemetry: TelemetryLog, names: list[str] | None) -> TelemetryLog:
 
 
 def _check_plot(plot: Path | None) -> None:
-    """Refuse a picture format before any work is done."""
-    from forecasting.errors import InputError
+    """Refuse a picture format, or one that nothing installed can draw, before any work is done."""
+    import importlib
 
-    if plot is not None and plot.suffix not in {".html", ".svg"}:
-        raise InputError(f"--plot: '{plot}' must end in .html or .svg")
+    from forecasting.errors import ForecastingError, InputError
+
+    if plot is None:
+        return
+    if plot.suffix not in {".html", ".svg", ".png"}:
+        raise InputError(f"--plot: '{plot}' must end in .html, .svg or .png")
+    if plot.suffix == ".png":
+        try:
+            importlib.import_module("matplotlib.figure")
+        except ImportError as error:
+            raise ForecastingError(
+                f"--plot: '{plot}' needs matplotlib: pip install 'meltguard[plot]', or name an .html or .svg file"
+            ) from error
 
 
 def _write_plot(plot: Path, results: list[LogForecast], telemetry: TelemetryLog) -> None:
-    """Write one page of all pictures, or the first as SVG."""
+    """Write one page of all pictures, or the first as SVG or PNG."""
     from forecasting.errors import ForecastingError
-    from forecasting.thermal.charts import ThermalPanel, thermal_page, thermal_svg
+    from forecasting.thermal.charts import ThermalPanel, thermal_figure, thermal_page, thermal_svg
 
     by_name = {series.gpu: series for series in telemetry.gpus}
     panels = []
@@ -300,9 +317,12 @@ def _write_plot(plot: Path, results: list[LogForecast], telemetry: TelemetryLog)
                 past_celsius=series.temperature_celsius[shown],
             )
         )
-    text = thermal_page(panels) if plot.suffix == ".html" else thermal_svg(panels[0])
     try:
-        plot.write_text(text, encoding="utf-8")
+        if plot.suffix == ".png":
+            thermal_figure(panels[0]).savefig(str(plot))
+        else:
+            text = thermal_page(panels) if plot.suffix == ".html" else thermal_svg(panels[0])
+            plot.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ForecastingError(f"{plot}: picture cannot be written ({error}); check the folder") from error
     print(f"wrote {plot}", file=sys.stderr)

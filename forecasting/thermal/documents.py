@@ -60,7 +60,7 @@ def forecast_document(result: LogForecast) -> dict[str, object]:
         "schema": FORECAST_SCHEMA,
         "issued_at": _time(forecast),
         "gpu": forecast.gpu,
-        "points": _points(forecast),
+        "points": _points(forecast, forecast.temperature_celsius),
         "seconds_to_slowdown": {
             f"{level:g}": _rounded(seconds) for level, seconds in forecast.seconds_to_slowdown.items()
         },
@@ -80,8 +80,10 @@ def forecast_document(result: LogForecast) -> dict[str, object]:
         "headroom_at_limit_celsius": _rounded(result.headroom_at_limit_celsius),
         "sustainable_power_watts": _rounded(result.sustainable_power_watts),
     }
+    if result.margin_celsius is not None:
+        document["margin"] = {"points": _points(forecast, result.margin_celsius)}
     if result.memory is not None:
-        document["memory"] = {"points": _points(result.memory)}
+        document["memory"] = {"points": _points(result.memory, result.memory.temperature_celsius)}
     return document
 
 
@@ -105,7 +107,8 @@ def forecast_text(results: list[LogForecast]) -> str:
         median = np.array([np.interp(0.5, forecast.levels, column) for column in forecast.temperature_celsius.T])
         cells = " ".join(f"{m:6.1f} ({a:.1f}..{b:.1f})".rjust(17) for m, a, b in zip(median, low, high, strict=True))
         soonest = min((value for value in forecast.seconds_to_slowdown.values() if value is not None), default=None)
-        slowdown = "unknown" if forecast.limit_celsius is None else "-" if soonest is None else f"{soonest:.0f} s"
+        nothing = "unknown" if forecast.limit_celsius is None else "-"
+        slowdown = nothing if soonest is None else f"{soonest:.0f} s"
         lines.append(
             f"{_time(forecast):26} {forecast.gpu[:10]:>10} {cells}  {slowdown:>11}  {forecast.model.confidence.value}"
         )
@@ -155,13 +158,13 @@ def fit_text(fits: list[GpuFit]) -> str:
     return "\n".join(lines)
 
 
-def _points(forecast: ThermalForecast) -> list[dict[str, object]]:
-    """Return the points of a forecast."""
+def _points(forecast: ThermalForecast, quantiles_celsius: FloatArray) -> list[dict[str, object]]:
+    """Return quantiles, shape ``(num_levels, num_horizons)``, as points at the forecast's horizons."""
     return [
         {
             "horizon_seconds": _whole(float(horizon)),
             "quantiles": {
-                f"{level:g}": _rounded(float(forecast.temperature_celsius[row, column]))
+                f"{level:g}": _rounded(float(quantiles_celsius[row, column]))
                 for row, level in enumerate(forecast.levels)
             },
         }

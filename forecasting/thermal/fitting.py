@@ -54,8 +54,8 @@ def _fit(replay: LogReplay, typical: float | None) -> GpuFit:
     """Return what one replay learned."""
     model = replay.model
     confidence = ThermalConfidence(model.confidence[0])
-    headroom = float(headroom_at_limit_celsius(model)[0])
-    sustainable = float(sustainable_power_watts(model)[0])
+    headroom = float(headroom_at_limit_celsius(replay.limiting_model)[0])
+    sustainable = float(sustainable_power_watts(replay.limiting_model)[0])
     compare = typical is not None and confidence is ThermalConfidence.FITTED
     coverage = model.calibration.coverage()
     return GpuFit(

@@ -16,6 +16,7 @@ from forecasting.errors import NotEnoughDataError
 from forecasting.thermal.derived import headroom_at_limit_celsius, sustainable_power_watts
 from forecasting.thermal.fleet import FleetThermalModel
 from forecasting.thermal.health import SampleState
+from forecasting.thermal.margin import MARGIN_REFERENCE_CELSIUS, temperature_from_margin
 from forecasting.thermal.persistence import persisting_power_watts, power_spread_watts
 from forecasting.thermal.priors import share_gains
 from forecasting.thermal.rules import MaximumOverTime
@@ -34,6 +35,9 @@ MAXIMUM_PATH_STEPS = 1200
 
 STALE_SECONDS = 60.0
 """A last reading older than this (and than three periods) is called stale."""
+
+LIMIT_READINGS = 15
+"""The limit behind a margin is the median over so many readings: both are whole degrees."""
 
 POWER_CLASSES_WATTS = (
     *(75, 115, 130, 150, 175, 200, 230, 250, 285, 300, 320, 350, 400, 450),
@@ -82,6 +86,8 @@ class LogForecast:
     Attributes:
         forecast: Core temperature.
         memory: Memory temperature, where the log has it.
+        margin_celsius: Quantiles of the degrees left to the first intervention, shape ``(num_levels, num_horizons)``,
+            ascending along the levels; None where the log has no margin, or a limit was asked for.
         maximum_celsius: Highest reading of the last 15 minutes (the simple rule); None without one.
         headroom_at_limit_celsius: Limit minus the plateau at full power; None if the limit is unknown.
         sustainable_power_watts: Power that keeps the guard for ever; None if the limit is unknown.
@@ -89,6 +95,7 @@ class LogForecast:
 
     forecast: ThermalForecast
     memory: ThermalForecast | None
+    margin_celsius: FloatArray | None
     maximum_celsius: float | None
     headroom_at_limit_celsius: float | None
     sustainable_power_watts: float | None
@@ -115,8 +122,30 @@ class LogReplay:
         self.model = _model(series.gpu, power_limit_watts, limit, request)
         has_memory = bool(np.isfinite(series.memory_temperature_celsius).any())
         self.memory_model = _model(series.gpu, power_limit_watts, None, request) if has_memory else None
+        has_margin = series.has_margin and request.limit_celsius is None
+        self.margin_model = (
+            _model(series.gpu, power_limit_watts, MARGIN_REFERENCE_CELSIUS, request) if has_margin else None
+        )
         self.rule = MaximumOverTime(num_gpus=1)
         self._next = 0
+
+    @property
+    def limiting_model(self) -> FleetThermalModel:
+        """The model whose limit counts: of the margin where there is one, else of the core temperature."""
+        return self.model if self.margin_model is None else self.margin_model
+
+    def limit_at(self, moment: float) -> float | None:
+        """Return the core temperature at which the hardware intervenes, as of ``moment`` (unix time); None unknown.
+
+        Margin and temperature do not add up to a constant, so the sum of the latest readings speaks for the present.
+        """
+        if self.margin_model is None:
+            return self.limit_celsius
+        source = self.source
+        assert source.margin_celsius is not None
+        total = (source.temperature_celsius + source.margin_celsius)[source.seconds <= moment]
+        known = total[np.isfinite(total)]
+        return float(np.median(known[-LIMIT_READINGS:])) if known.size else None
 
     def advance(self, until_seconds: float) -> None:
         """Feed the readings up to and including ``until_seconds`` (unix time)."""
@@ -135,18 +164,23 @@ class LogReplay:
                 utilization_ratio=utilization,
                 throttled=throttled,
             )
-            if self.memory_model is not None:
-                self.memory_model.observe(
-                    now_seconds=now,
-                    temperature_celsius=samples.memory_temperature_celsius[chosen],
-                    power_watts=power,
-                    utilization_ratio=utilization,
-                    throttled=throttled,
-                )
+            others = [(self.memory_model, samples.memory_temperature_celsius[chosen])]
+            if samples.margin_celsius is not None:
+                margin = samples.margin_celsius[chosen]
+                others.append((self.margin_model, temperature_from_margin(margin, np.array(MARGIN_REFERENCE_CELSIUS))))
+            for model, celsius in others:
+                if model is not None:
+                    model.observe(
+                        now_seconds=now,
+                        temperature_celsius=celsius,
+                        power_watts=power,
+                        utilization_ratio=utilization,
+                        throttled=throttled,
+                    )
         self._next = max(self._next, stop)
         # A model whose last reading is older goes on to the moment at its last power.
         nothing = np.full(1, np.nan)
-        for model in (self.model, self.memory_model):
+        for model in (self.model, self.memory_model, self.margin_model):
             if model is not None and until_seconds > float(samples.seconds[stop - 1]) + SMALLEST_PERIOD_SECONDS:
                 model.observe(now_seconds=until_seconds, temperature_celsius=nothing, power_watts=nothing)
 
@@ -222,6 +256,7 @@ def forecast_log(
             replay.advance(moment)
         chosen = [replays[series.gpu] for series in present]
         share_gains(tuple(replay.model for replay in chosen))
+        share_gains(tuple(replay.margin_model for replay in chosen if replay.margin_model is not None))
         results.extend(_forecast_one(replay, moment, request) for replay in chosen)
     return results
 
@@ -229,7 +264,8 @@ def forecast_log(
 def _forecast_one(replay: LogReplay, moment: float, request: LogRequest) -> LogForecast:
     """Forecast one GPU from one moment."""
     edges, path, warnings = _power_path(replay.source, moment, request)
-    if replay.limit_celsius is None:
+    limit = replay.limit_at(moment)
+    if limit is None:
         warnings.append("slowdown limit unknown; give --limit for the time to slowdown")
     age = moment - float(replay.source.seconds[replay.source.seconds <= moment][-1])
     if age > max(STALE_SECONDS, 3.0 * replay.source.period_seconds):
@@ -244,22 +280,46 @@ def _forecast_one(replay: LogReplay, moment: float, request: LogRequest) -> LogF
         spread = power_spread_watts(
             replay.source.seconds[past], replay.source.power_watts[past], request.horizons_seconds
         )
-    forecast = _typed(replay.model, replay.limit_celsius, moment, (edges, path), request, tuple(warnings))
+    forecast = _typed(replay.model, limit, moment, (edges, path), request, tuple(warnings))
     forecast = _widened(forecast, replay.model, spread)
     memory = None
     if replay.memory_model is not None:
         memory = _typed(replay.memory_model, None, moment, (edges, path), request, ())
         memory = _widened(memory, replay.memory_model, spread)
+    margin = None
+    if replay.margin_model is not None:
+        forecast, margin = _by_margin(forecast, replay.margin_model, (edges, path), request, spread)
     maximum = float(replay.rule.maximum_celsius[0])
-    headroom = float(headroom_at_limit_celsius(replay.model)[0])
-    sustainable = float(sustainable_power_watts(replay.model)[0])
+    headroom = float(headroom_at_limit_celsius(replay.limiting_model)[0])
+    sustainable = float(sustainable_power_watts(replay.limiting_model)[0])
     return LogForecast(
         forecast=forecast,
         memory=memory,
+        margin_celsius=margin,
         maximum_celsius=maximum if np.isfinite(maximum) else None,
         headroom_at_limit_celsius=headroom if np.isfinite(headroom) else None,
         sustainable_power_watts=sustainable if np.isfinite(sustainable) else None,
     )
+
+
+def _by_margin(
+    forecast: ThermalForecast,
+    model: FleetThermalModel,
+    path: tuple[FloatArray, FloatArray],
+    request: LogRequest,
+    spread_watts: FloatArray,
+) -> tuple[ThermalForecast, FloatArray]:
+    """Return the forecast with the time to slowdown of the margin, and the margin's quantiles.
+
+    A low margin is a high temperature, so the margin at a level is taken from the temperature at one minus the level.
+    """
+    turned = tuple(sorted(1.0 - level for level in request.levels))
+    moment = forecast.issued_at.timestamp()
+    hot = _typed(model, None, moment, path, replace(request, levels=turned), ())
+    hot = _widened(hot, model, spread_watts)
+    seconds = _typed(model, None, moment, path, request, ()).seconds_to_slowdown
+    margin: FloatArray = MARGIN_REFERENCE_CELSIUS - hot.temperature_celsius[::-1]
+    return replace(forecast, seconds_to_slowdown=seconds), margin
 
 
 def _power_path(series: GpuTelemetry, moment: float, request: LogRequest) -> tuple[FloatArray, FloatArray, list[str]]:

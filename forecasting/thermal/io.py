@@ -3,7 +3,7 @@
 The only module of the package that does I/O. Three file formats are told apart by their first lines:
 
 1. CSV of the contract: ``timestamp, gpu, temperature_celsius, power_watts[, utilization_ratio,
-   memory_temperature_celsius, power_limit_watts, throttled]``.
+   memory_temperature_celsius, power_limit_watts, throttled, margin_celsius]``.
 2. ``nvidia-smi --query-gpu=... --format=csv`` as it comes (``temperature.gpu``, ``power.draw [W]``, ``[N/A]``, driver
    time stamps) and wrappers of it (``gpu_index, temperature_C, power_W``).
 3. The ``nvidia-smi`` table, printed again and again under a line of ``date``.
@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from forecasting.errors import InputError, NotEnoughDataError
+from forecasting.thermal.margin import MARGIN_REFERENCE_CELSIUS
 from forecasting.thermal.telemetry import GpuTelemetry, TelemetryLog
 
 MAXIMUM_FILE_BYTES = 512 * 1024 * 1024
@@ -39,16 +40,19 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "utilization": ("utilization_ratio", "utilization.gpu", "utilization_gpu_percent", "utilization", "util"),
     "memory": ("memory_temperature_celsius", "temperature.memory", "memory_temp", "temperature_memory_c"),
     "power_limit": ("power_limit_watts", "enforced.power.limit", "power.limit", "power_limit_w"),
-    "throttled": (
-        "throttled",
-        "clocks_event_reasons.hw_thermal_slowdown",
-        "clocks_throttle_reasons.hw_thermal_slowdown",
-        "clocks_event_reasons.sw_thermal_slowdown",
-        "clocks_throttle_reasons.sw_thermal_slowdown",
-    ),
+    "margin": ("margin_celsius", "thermal_margin_celsius", "temperature.gpu.tlimit", "gpu_tlimit", "tlimit"),
     "reasons": ("clocks_event_reasons.active", "clocks_throttle_reasons.active"),
 }
 """Names under which sources write each quantity, best first."""
+
+THROTTLED_COLUMNS = (
+    "throttled",
+    "clocks_event_reasons.hw_thermal_slowdown",
+    "clocks_throttle_reasons.hw_thermal_slowdown",
+    "clocks_event_reasons.sw_thermal_slowdown",
+    "clocks_throttle_reasons.sw_thermal_slowdown",
+)
+"""Any of these says that clocks were held down for heat: software capping starts first and counts as much."""
 
 THERMAL_REASONS = 0x20 | 0x40
 """NVML clock event reasons that mean heat: software and hardware thermal slowdown (nvml.h)."""
@@ -87,6 +91,22 @@ class _Row:
     memory: float = math.nan
     throttled: float = math.nan
     power_limit: float = math.nan
+    margin: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """Where a CSV keeps what.
+
+    Attributes:
+        columns: Index of the column of each quantity of ``COLUMNS`` that is there.
+        throttled: Indices of all columns of ``THROTTLED_COLUMNS`` that are there.
+        percent: Whether utilisation is written in percent; only the contract's own column is a ratio.
+    """
+
+    columns: dict[str, int]
+    throttled: tuple[int, ...]
+    percent: bool
 
 
 def read_log(path: Path) -> TelemetryLog:
@@ -127,7 +147,7 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read ({error}); check the name and the permissions") from error
 
 
-def _columns(header: list[str]) -> dict[str, int]:
+def _header(header: list[str]) -> _Header:
     """Return which column holds which quantity, from a header with or without units in brackets."""
     names = [re.sub(r"\s*\[[^]]*\]\s*$", "", cell).strip().lower() for cell in header]
     found: dict[str, int] = {}
@@ -136,18 +156,23 @@ def _columns(header: list[str]) -> dict[str, int]:
             if candidate in names:
                 found[quantity] = names.index(candidate)
                 break
-    return found
+    percent = "utilization" in found and names[found["utilization"]] != "utilization_ratio"
+    throttled = tuple(names.index(name) for name in THROTTLED_COLUMNS if name in names)
+    return _Header(columns=found, throttled=throttled, percent=percent)
 
 
 def _csv_rows(lines: list[str], source: str, warnings: list[str]) -> Iterator[_Row]:
     """Yield the readings of a CSV, whatever its dialect of column names."""
     reader = csv.reader(lines, skipinitialspace=True)
     header = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
-    columns = _columns(header)
+    found = _header(header)
+    columns = found.columns
+    if "temperature" not in columns and "margin" in columns:
+        warnings.append(f"no core temperature; shown as {MARGIN_REFERENCE_CELSIUS:g} minus the margin")
+        columns["temperature"] = columns["margin"]
     for needed, example in (("time", "timestamp"), ("temperature", "temperature_celsius"), ("power", "power_watts")):
         if needed not in columns:
             raise InputError(f"{source}: line 1: no column for {needed}; name it {example!r}")
-    percent = _is_percent(header, columns)
     zoned = True
     for cells in reader:
         if not any(cell.strip() for cell in cells):
@@ -162,38 +187,41 @@ def _csv_rows(lines: list[str], source: str, warnings: list[str]) -> Iterator[_R
             raise InputError(f"{place}: {len(cells)} columns, the header has {len(header)}; remove the broken line")
         seconds, has_zone = _time(cells[columns["time"]], place)
         zoned = zoned and has_zone
-        yield _csv_row(cells, columns, seconds, percent, place)
+        yield _csv_row(cells, found, seconds, place)
     if not zoned:
         warnings.append("times carry no zone; read as UTC")
 
 
-def _is_percent(header: list[str], columns: dict[str, int]) -> bool:
-    """Return whether utilisation is written in percent; only the contract's own column is a ratio."""
-    return "utilization" in columns and header[columns["utilization"]].strip().lower() != "utilization_ratio"
-
-
-def _csv_row(cells: list[str], columns: dict[str, int], seconds: float, percent: bool, place: str) -> _Row:
+def _csv_row(cells: list[str], header: _Header, seconds: float, place: str) -> _Row:
     """Return one reading."""
+    columns = header.columns
 
     def value(quantity: str) -> float:
         return _number(cells[columns[quantity]], place, quantity) if quantity in columns else math.nan
 
-    throttled = math.nan
+    flags = [_flag(cells[index]) for index in header.throttled]
     if "reasons" in columns:
-        throttled = _thermal_reason(cells[columns["reasons"]])
-    elif "throttled" in columns:
-        text = cells[columns["throttled"]].strip().lower()
-        throttled = math.nan if text in ABSENT else float(text in {"active", "1", "true", "1.0"})
+        flags.append(_thermal_reason(cells[columns["reasons"]]))
+    margin, temperature = value("margin"), value("temperature")
+    if columns.get("margin") == columns["temperature"]:
+        temperature = MARGIN_REFERENCE_CELSIUS - margin
     return _Row(
         gpu=cells[columns["gpu"]].strip() if "gpu" in columns else "0",
         seconds=seconds,
-        temperature=value("temperature"),
+        temperature=temperature,
         power=value("power"),
-        utilization=value("utilization") / (100.0 if percent else 1.0),
+        utilization=value("utilization") / (100.0 if header.percent else 1.0),
         memory=value("memory"),
-        throttled=throttled,
+        throttled=max((flag for flag in flags if math.isfinite(flag)), default=math.nan),
         power_limit=value("power_limit"),
+        margin=margin,
     )
+
+
+def _flag(text: str) -> float:
+    """Return 1 for a flag that is set, 0 for one that is not, NaN without a reading."""
+    word = text.strip().lower()
+    return math.nan if word in ABSENT else float(word in {"active", "1", "true", "1.0"})
 
 
 def _thermal_reason(text: str) -> float:
@@ -330,4 +358,7 @@ def _series(gpu: str, rows: list[_Row]) -> GpuTelemetry:
         memory_temperature_celsius=np.array([row.memory for row in rows]),
         throttled=np.array([row.throttled for row in rows]),
         power_limit_watts=limits[0] if limits else None,
+        margin_celsius=np.array([row.margin for row in rows])
+        if any(math.isfinite(row.margin) for row in rows)
+        else None,
     )

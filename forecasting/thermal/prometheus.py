@@ -41,6 +41,9 @@ class PrometheusSource:
         power_query: PromQL of the power, watts.
         memory_query: PromQL of the memory temperature, celsius; empty: not asked.
         utilization_query: PromQL of the utilisation, 0..1; empty: not asked.
+        margin_query: PromQL of the degrees left to the first thermal intervention; empty: not asked.
+        throttled_query: PromQL that is 1 while clocks are held down for heat; empty: not asked.
+        power_limit_query: PromQL of the enforced power limit, watts; empty: not asked.
         step_seconds: Distance between points.
         timeout_seconds: Of one request.
         num_tries: Tries per request.
@@ -52,6 +55,9 @@ class PrometheusSource:
     power_query: str = "meltguard_gpu_power_watts"
     memory_query: str = "meltguard_gpu_memory_temperature_celsius"
     utilization_query: str = "meltguard_gpu_utilization_ratio"
+    margin_query: str = "meltguard_gpu_thermal_margin_celsius"
+    throttled_query: str = f"max by ({', '.join(GPU_LABELS)}) (meltguard_gpu_throttled{{reason=~'[sh]w_thermal'}})"
+    power_limit_query: str = "meltguard_gpu_power_limit_watts"
     step_seconds: float = 15.0
     timeout_seconds: float = 30.0
     num_tries: int = 3
@@ -94,6 +100,9 @@ def read_prometheus(source: PrometheusSource, *, start_seconds: float, end_secon
             ("power", source.power_query),
             ("memory", source.memory_query),
             ("utilization", source.utilization_query),
+            ("margin", source.margin_query),
+            ("throttled", source.throttled_query),
+            ("power_limit", source.power_limit_query),
         )
     }
     gpus = tuple(
@@ -110,6 +119,7 @@ def _telemetry(gpu: str, points: dict[float, float], others: dict[str, dict[floa
     def aligned(values: dict[float, float]) -> np.typing.NDArray[np.float64]:
         return np.array([values.get(float(moment), math.nan) for moment in seconds])
 
+    limits = [watts for _, watts in sorted(others["power_limit"].items()) if watts > 0.0]
     return GpuTelemetry(
         gpu=gpu,
         seconds=seconds,
@@ -117,7 +127,9 @@ def _telemetry(gpu: str, points: dict[float, float], others: dict[str, dict[floa
         power_watts=aligned(others["power"]),
         utilization_ratio=aligned(others["utilization"]),
         memory_temperature_celsius=aligned(others["memory"]),
-        throttled=np.full(seconds.shape, math.nan),
+        throttled=aligned(others["throttled"]),
+        power_limit_watts=limits[-1] if limits else None,
+        margin_celsius=aligned(others["margin"]) if others["margin"] else None,
     )
 
 

@@ -24,9 +24,11 @@ class GpuTelemetry:
         power_watts: NaN missing.
         utilization_ratio: 0..1; NaN missing.
         memory_temperature_celsius: NaN missing.
-        throttled: 1 while the hardware slowed down for heat, 0 not, NaN unknown.
+        throttled: 1 while hardware or driver held the clocks down for heat, 0 not, NaN unknown.
         power_limit_watts: From the source; None if it has none.
         limit_celsius: Slowdown temperature from the source; None if it has none.
+        margin_celsius: Degrees left to the first thermal intervention, 0 where software capping starts, NaN missing;
+            None if the source exports no margin.
     """
 
     gpu: str
@@ -38,6 +40,12 @@ class GpuTelemetry:
     throttled: FloatArray
     power_limit_watts: float | None = None
     limit_celsius: float | None = None
+    margin_celsius: FloatArray | None = None
+
+    @property
+    def has_margin(self) -> bool:
+        """Whether any reading of the margin is there."""
+        return self.margin_celsius is not None and bool(np.isfinite(self.margin_celsius).any())
 
     @property
     def period_seconds(self) -> float:
@@ -65,6 +73,7 @@ class GpuTelemetry:
             throttled=np.maximum.reduceat(self.throttled, starts),
             power_limit_watts=self.power_limit_watts,
             limit_celsius=self.limit_celsius,
+            margin_celsius=None if self.margin_celsius is None else self.margin_celsius[lasts],
         )
 
     def mean_power_watts(self, *, start_seconds: float, edges_seconds: FloatArray) -> tuple[FloatArray, bool]:

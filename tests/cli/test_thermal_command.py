@@ -151,6 +151,27 @@ def test_plot_shows_past_fan_and_limit(log: Path, tmp_path: Path, suffix: str) -
     assert "slowdown 87" in text
 
 
+def test_a_png_is_drawn_by_matplotlib(log: Path, tmp_path: Path) -> None:
+    """With the extra ``plot`` the picture is a PNG file."""
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    picture = tmp_path / "fan.png"
+    result = _run("forecast", str(log), "--limit", "87", "--plot", str(picture))
+    assert result.returncode == 0, result.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_png_without_matplotlib_says_what_to_install(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra the command ends in one line with the cure, before it forecasts anything."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = _run("forecast", str(log), "--plot", str(tmp_path / "fan.png"))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "pip install 'meltguard[plot]'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_the_incremental_core_needs_numpy_only() -> None:
     """Importing the model brings neither scipy, statsmodels, pandas nor the rest of ours: the exporter pays for it."""
     script = (

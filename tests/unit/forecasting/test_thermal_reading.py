@@ -317,7 +317,10 @@ def test_prometheus_is_read_in_stretches_and_tried_again(prometheus: tuple[str, 
     """A long look-back is split below the server's point limit, and one failure does not lose the answer."""
     url, handler = prometheus
     handler.failures = 1
-    source = PrometheusSource(url=url, step_seconds=1.0, memory_query="", utilization_query="", retry_seconds=0.01)
+    source = PrometheusSource(
+        url=url, step_seconds=1.0, memory_query="", utilization_query="", margin_query="", throttled_query="",
+        power_limit_query="", retry_seconds=0.01,
+    )  # fmt: skip
     log = read_prometheus(source, start_seconds=1.8e9, end_seconds=1.8e9 + 15_000.0)
     assert [series.gpu for series in log.gpus] == ["GPU-a", "GPU-b"]
     assert log.gpus[0].seconds.size == 15_001
