@@ -187,8 +187,13 @@ def _count_position(names: list[str], request: TableRequest) -> int:
     raise InputError(f"{request.source}:1: cannot tell which of {_listed(free)} to read; write {request.source}:COLUMN")
 
 
+def _shown(text: str) -> str:
+    """Return the beginning of a cell as it may stand in a message of one line; line breaks and controls become '?'."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:40])
+
+
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(f"'{name[:40]}'" for name in names[:12])
+    shown = ", ".join(f"'{_shown(name)}'" for name in names[:12])
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "") if names else "no columns"
 
 
@@ -197,7 +202,7 @@ def _seconds(text: str, line: int, request: TableRequest) -> tuple[float, bool]:
         time, has_zone = parse_time(text)
     except ValueError as error:
         raise InputError(
-            f"{request.source}:{line}: column '{request.time_column}' holds '{text[:40]}', not a time;"
+            f"{request.source}:{line}: column '{_shown(request.time_column)}' holds '{_shown(text)}', not a time;"
             " write ISO-8601 with a zone or unix seconds"
         ) from error
     return time.timestamp(), has_zone
@@ -211,14 +216,14 @@ def _count(text: str, name: str, line: int, request: TableRequest) -> float:
         count = float(compact)
     except ValueError as error:
         raise InputError(
-            f"{request.source}:{line}: column '{name}' holds '{compact[:40]}', not a number;"
+            f"{request.source}:{line}: column '{_shown(name)}' holds '{_shown(compact)}', not a number;"
             " leave the cell empty where the count is unknown"
         ) from error
     if not count < math.inf:
-        raise InputError(f"{request.source}:{line}: column '{name}' holds '{compact[:40]}'; counts are finite")
+        raise InputError(f"{request.source}:{line}: column '{_shown(name)}' holds '{_shown(compact)}'; counts are finite")
     if count < 0.0:
         raise InputError(
-            f"{request.source}:{line}: column '{name}' holds {compact[:40]}; counts are not negative"
+            f"{request.source}:{line}: column '{_shown(name)}' holds {_shown(compact)}; counts are not negative"
             " (leave the cell empty, or pass --counter for a cumulative column)"
         )
     return count
@@ -237,7 +242,7 @@ def _append(column: _Column, seconds: float, count: float, line: int, request: T
 
 def _regular(key: SeriesKey, column: _Column, request: TableRequest) -> DemandSeries:
     """Put readings on a grid of the file's own step, then sum them to the step that is wanted."""
-    label = request.source if key == SeriesKey() else f"{request.source} ({key.region or '-'}/{key.tier or '-'})"
+    label = request.source if key == SeriesKey() else f"{request.source} ({_shown(key.region or '-')}/{_shown(key.tier or '-')})"
     times = np.asarray(column.seconds)
     counts = np.asarray(column.counts)
     if int(np.sum(np.isfinite(counts))) < _MIN_POINTS + request.counter:

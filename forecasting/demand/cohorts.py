@@ -7,6 +7,9 @@ within the kernel's memory. Pure.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from forecasting.capacity import CohortKernel
@@ -15,6 +18,8 @@ from forecasting.demand.settings import ForecastSettings
 from forecasting.types import FloatArray
 
 _NUM_FIT_POINTS = 200
+_RECENT_SECONDS = 300.0
+"""Memory of the level that a surge is extrapolated from, where the step is short."""
 
 
 def exponential_kernel(kernel: CohortKernel, *, step_seconds: float) -> tuple[FloatArray, FloatArray]:
@@ -48,6 +53,8 @@ class SignupCohorts:
         self._weights, self._decay = exponential_kernel(settings.kernel, step_seconds=step_seconds)
         self._sums = np.zeros(self._weights.size)
         self.levels = Levels(settings)
+        self._recent = 0.0
+        self._recent_gain = min(0.5, -math.expm1(-step_seconds / _RECENT_SECONDS))
         self._horizons = np.asarray(settings.scored_horizons, dtype=np.float64)
         self._powers = self._decay[:, None] ** self._horizons
         steps = np.arange(1.0, self._horizons[-1] + 1.0)
@@ -63,6 +70,7 @@ class SignupCohorts:
         missing = np.isnan(signups)
         if not missing:
             self.levels.observe(signups)
+            self._recent += self._recent_gain * (signups - self._recent)
         elif self.levels.num_observed == 0:
             return
         self._sums = self._sums * self._decay + (self.levels.fast if missing else signups)
@@ -76,11 +84,25 @@ class SignupCohorts:
         Returns:
             Counts, shape ``(num_horizons,)``; NaN while no sign-ups are known.
         """
+        forecast: FloatArray = requests * self._ratio(self.levels.trend(self._steps))
+        return forecast
+
+    def growth(self, log_growth: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """Return what requests multiply by if sign-ups grow from their present level as told.
+
+        Args:
+            log_growth: Returns the logarithm of the growth of sign-ups by steps ahead, shape ``(num_steps,)``.
+
+        Returns:
+            Factors, >= 0, shape ``(num_horizons,)``; NaN while no sign-ups are known.
+        """
+        return self._ratio(self._recent * np.exp(log_growth(self._steps)))
+
+    def _ratio(self, path: FloatArray) -> FloatArray:
+        """Return requests at the horizons over those of now, for sign-ups that follow a path of shape (num_steps,)."""
         if self.levels.num_observed < 3:
             return np.full(self._horizons.size, np.nan)
         now = float(self._weights @ self._sums)
-        path = self.levels.trend(self._steps)
         ahead = (self._weights * self._sums) @ self._powers + self._response @ path
-        ratio = np.clip(ahead / max(now, TINY), 0.0, 30.0)
-        forecast: FloatArray = requests * ratio
-        return forecast
+        ratio: FloatArray = np.clip(ahead / max(now, TINY), 0.0, 30.0)
+        return ratio

@@ -7,6 +7,7 @@ with three guesses at how large their errors will be. Pure: no I/O, no clock.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -121,6 +122,14 @@ class ExpertBank:
                 season.observe(epoch, count, gain=max(1.0 / steps, 1.0 / self.levels.num_observed))
         if self.levels.num_observed > 0:
             self.outlook = self._look_ahead(index)
+
+    def cohort_growth(self, log_growth: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """Return what requests multiply by at the scored horizons if sign-ups grow as told; NaN without sign-ups.
+
+        Args:
+            log_growth: Returns the logarithm of the growth of sign-ups by steps ahead.
+        """
+        return self._cohorts.growth(log_growth)
 
     def _look_ahead(self, index: int) -> Outlook:
         levels, num_horizons = self.levels, self._horizons.size

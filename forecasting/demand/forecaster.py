@@ -168,15 +168,24 @@ class DemandForecaster:
     def _growth_ahead(self) -> FloatArray:
         """Return how far demand may multiply by each scored horizon while a surge grows, at least the usual floor.
 
-        Where sign-ups grow, requests follow; so the leading signal's rate goes on, without damping, up to a bound.
+        Where sign-ups grow, requests follow through the cohort kernel; a rate that falls is damped as it fell, so that
+        the top of a wave is not multiplied once more.
         """
         settings, surge = self._settings, self.surge
         seconds = self._horizons * self._step_seconds
         usual = settings.growth_floor ** np.minimum(seconds / _FLOOR_SECONDS, 1.0)
         if surge.phase not in {SurgePhase.ONSET, SurgePhase.SURGE}:
             return usual
-        exponent = max(surge.growth_per_hour, 0.0) * np.minimum(seconds, _LONGEST_GROWTH_SECONDS) / 3600.0
-        return np.maximum(usual, np.exp(np.minimum(exponent, math.log(settings.growth_limit))))
+        longest = _LONGEST_GROWTH_SECONDS / self._step_seconds
+        limit = math.log(settings.growth_limit)
+
+        def growing(steps: FloatArray) -> FloatArray:
+            return np.minimum(self._trigger.log_growth_ahead(np.minimum(steps, longest)), limit)
+
+        factor = np.exp(growing(self._horizons))
+        if self._target is DemandTarget.REQUESTS and self._trigger.is_led_by_signups:
+            factor = np.fmin(factor, self._bank.cohort_growth(growing))
+        return np.maximum(usual, factor)
 
     def forecast(self, *, num_steps: int, levels: tuple[float, ...] = DEFAULT_QUANTILES) -> DemandForecast:
         """Forecast the next intervals; the state does not change.

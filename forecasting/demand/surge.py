@@ -13,8 +13,10 @@ import math
 from collections import deque
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from forecasting.demand.settings import ForecastSettings
-from forecasting.types import SurgePhase, SurgeState
+from forecasting.types import FloatArray, SurgePhase, SurgeState
 
 _DAY_SECONDS = 86400.0
 _MAX_DAYS = 120
@@ -38,6 +40,15 @@ _LEAST_THRESHOLD = _MAX_DEVIATION - _DRIFT
 _MAX_PEAK_FACTOR = 1.3
 """A day's peak counts at most this much above the threshold; one real surge must not silence the trigger."""
 
+_LEVEL_SECONDS = 300.0
+_GROWTH_SECONDS = 600.0
+_PAST_GROWTH_SECONDS = 1200.0
+"""Memories of the level, of its growth rate and of the rate before, where the step is short: one read off two minutes
+of Poisson counts is noise."""
+
+_MAX_DAMPING = 8.0
+"""Bound on the rise of the reciprocal of the growth rate per step; at 1 the number per step stays."""
+
 _LEAST_SPREAD = 0.05
 _WARM_UP = 5
 _END_RATIO = 1.25
@@ -52,7 +63,7 @@ class SignalWatch:
     Attributes:
         evidence: The running sum of deviation over drift, >= 0.
         ratio: The fast level over the usual one, >= 0.
-        growth: Log growth rate of the fast level per step.
+        growth: Log growth rate per step, over a few steps or ten minutes, whichever is longer.
     """
 
     def __init__(self, *, step_seconds: float, settings: ForecastSettings) -> None:
@@ -66,7 +77,11 @@ class SignalWatch:
         self._mean = math.nan
         self._shift = 0.0
         self._spread = 0.3
-        self._fast = math.nan
+        self._fast = self._followed = math.nan
+        self._follow_gain = min(0.5, -math.expm1(-step_seconds / _LEVEL_SECONDS))
+        self._growth_gain = min(0.4, -math.expm1(-step_seconds / _GROWTH_SECONDS))
+        self._past_gain = min(0.2, -math.expm1(-step_seconds / _PAST_GROWTH_SECONDS))
+        self._past_growth = 0.0
         self._num_seen = 0
         self._peaks: deque[float] = deque(maxlen=_MAX_DAYS)
         self._peak = 0.0
@@ -92,7 +107,7 @@ class SignalWatch:
 
     def _take(self, epoch_seconds: float, count: float) -> None:
         if self._num_seen == 0:
-            self._mean = self._fast = count
+            self._mean = self._fast = self._followed = count
         first = 1.0 / (self._num_seen + 1.0)
         self._mean += max(0.1 * self._level_gain, first) * (count - self._mean)
         offset = 0.05 * self._mean + _TINY
@@ -122,11 +137,36 @@ class SignalWatch:
         self._spread = max(self._spread, 1e-3)
 
     def _follow(self, count: float, expected: float, offset: float) -> None:
-        before = self._fast
+        before = self._followed
         self._fast += 0.5 * (count - self._fast)
-        rate = math.log((self._fast + offset) / (before + offset))
-        self.growth += 0.4 * (rate - self.growth)
+        self._followed += self._follow_gain * (count - self._followed)
+        rate = math.log((self._followed + offset) / (before + offset))
+        self.growth += self._growth_gain * (rate - self.growth)
+        self._past_growth += self._past_gain * (rate - self._past_growth)
         self.ratio = (self._fast + offset) / max(expected, offset)
+
+    def log_growth_ahead(self, steps: FloatArray) -> FloatArray:
+        """Return how much the logarithm of the signal may still grow.
+
+        A rate that does not fall is taken to go on. One that falls is taken to fall as it did: its reciprocal rises by
+        ``damping`` per step, so that growth at a constant number of users per hour (damping 1) is continued exactly,
+        as ``log(1 + growth * steps)``, and a wave that flattens is not extrapolated past its plateau.
+
+        Args:
+            steps: Steps ahead, >= 0, shape ``(num_horizons,)``.
+
+        Returns:
+            Natural logarithms of growth factors, >= 0, shape ``(num_horizons,)``.
+        """
+        if self.growth <= 0.0:
+            return np.zeros_like(steps)
+        if self._past_growth <= self.growth:
+            return self.growth * steps
+        # The averages stand for the rate one memory ago each; between them the reciprocal has risen.
+        apart = 1.0 / self._past_gain - 1.0 / self._growth_gain
+        damping = min((1.0 / self.growth - 1.0 / self._past_growth) / apart, _MAX_DAMPING)
+        damped: FloatArray = np.log1p(damping * self.growth * steps) / max(damping, _TINY)
+        return np.minimum(damped, self.growth * steps)
 
     def _budgeted_threshold(self) -> float:
         """Return the evidence that the days so far exceeded no more often than the budget allows."""
@@ -157,6 +197,7 @@ class SurgeTrigger:
         self._step_seconds = step_seconds
         self._leading = SignalWatch(step_seconds=step_seconds, settings=settings)
         self._lagging = SignalWatch(step_seconds=step_seconds, settings=settings)
+        self._lead = self._lagging
         self._has_leading = False
         self._calm_steps = 0
         self.state = SurgeState()
@@ -170,6 +211,22 @@ class SurgeTrigger:
         """Return whether a signal stands far above its usual level, which corroborates the other."""
         watch = self._leading if leading else self._lagging
         return watch.ratio > 2.0
+
+    def log_growth_ahead(self, steps: FloatArray) -> FloatArray:
+        """Return how much the logarithm of the signal that leads may still grow.
+
+        Args:
+            steps: Steps ahead, >= 0, shape ``(num_horizons,)``.
+
+        Returns:
+            Natural logarithms of growth factors, >= 0, shape ``(num_horizons,)``.
+        """
+        return self._lead.log_growth_ahead(steps)
+
+    @property
+    def is_led_by_signups(self) -> bool:
+        """Whether the growth is that of sign-ups rather than of requests."""
+        return self._lead is self._leading
 
     def observe(self, index: int, *, leading: float, lagging: float) -> None:
         """Take one interval.
@@ -190,7 +247,8 @@ class SurgeTrigger:
         strength = max(watch.evidence / watch.threshold for watch in watches)
         lead = self._leading if self._has_leading else self._lagging
         loudest = max(watches, key=lambda watch: watch.evidence / watch.threshold)
-        per_hour = (lead if lead.ratio > 1.2 else loudest).growth * 3600.0 / self._step_seconds
+        self._lead = lead if lead.ratio > 1.2 else loudest
+        per_hour = self._lead.growth * 3600.0 / self._step_seconds
         phase = self._next_phase(strength, loudest)
         since = self.state.since
         if (phase is SurgePhase.CALM) != self.is_calm:
