@@ -46,6 +46,7 @@ EVENT_WAIT_SECONDS = 1.0
 LOST_RETRY_SECONDS = 2.0
 LEAST_MARGIN_CELSIUS = -60.0
 """A margin below this is garbage, and no reason to hurry."""
+PROBE_NICENESS = 10
 READER_STACK_BYTES = 512 * 1024
 
 _PARENT_DEATH_SIGNAL = 1
@@ -262,6 +263,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     outlet = Outlet(claim_standard_output())
     settings = msgspec.json.decode(sys.argv[1], type=CollectorSettings)
+    if settings.only:
+        # A probe is in no hurry; its start must not hold up a scrape.
+        os.nice(PROBE_NICENESS)
     threading.stack_size(READER_STACK_BYTES)
     try:
         source = make_source(settings.source, settings.nvml_library)

@@ -49,8 +49,11 @@ def parse_time(text: str) -> tuple[datetime, bool]:
     """
     compact = text.strip()
     try:
-        seconds = float(compact)
+        # A date has a dash where no number of seconds has one; asking a number first would cost an exception a row.
+        seconds = math.nan if compact[4:5] == "-" else float(compact)
     except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
         time = datetime.fromisoformat(compact)
         if time.tzinfo is None:
             return time.replace(tzinfo=UTC), False

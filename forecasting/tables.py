@@ -129,14 +129,14 @@ def parse_table(rows: Iterable[tuple[int, list[str]]], request: TableRequest) ->
     time_position = _time_position(names, request)
     count_position = _count_position(names, request)
     key_positions = tuple(names.index(name) if name in names else -1 for name in _KEY_COLUMNS)
-    columns: dict[SeriesKey, _Column] = {}
+    columns: dict[tuple[str, ...], _Column] = {}
     num_rows = 0
     num_without_zone = 0
     for line, cells in iterator:
         num_rows += 1
         if num_rows > request.limits.max_rows:
             raise InputError(f"{request.source}:{line}: more than {request.limits.max_rows} rows; split the file")
-        if not cells or all(not cell.strip() for cell in cells):
+        if not any(map(str.strip, cells)):
             continue
         if len(cells) != len(names):
             raise InputError(
@@ -145,20 +145,20 @@ def parse_table(rows: Iterable[tuple[int, list[str]]], request: TableRequest) ->
             )
         seconds, has_zone = _seconds(cells[time_position], line, request)
         num_without_zone += not has_zone
-        key = SeriesKey(
-            **{
-                name: (cells[position].strip() or None) if position >= 0 else None
-                for name, position in zip(_KEY_COLUMNS, key_positions, strict=True)
-            }
-        )
-        column = columns.setdefault(key, _Column())
-        if len(columns) > request.limits.max_series:
-            raise InputError(f"{request.source}:{line}: more than {request.limits.max_series} series; split the file")
+        key = tuple(cells[position].strip() if position >= 0 else "" for position in key_positions)
+        column = columns.get(key)
+        if column is None:
+            column = columns[key] = _Column()
+            if len(columns) > request.limits.max_series:
+                limit = request.limits.max_series
+                raise InputError(f"{request.source}:{line}: more than {limit} series; split the file")
         _append(column, seconds, _count(cells[count_position], names[count_position], line, request), line, request)
     if not columns:
         raise InputError(f"{request.source}:1: there are no rows below the header; add at least {_MIN_POINTS}")
-    ordered = sorted(columns.items(), key=lambda item: (item[0].region or "", item[0].tier or ""))
-    series = tuple(_regular(key, column, request) for key, column in ordered)
+    series = tuple(
+        _regular(SeriesKey(region=region or None, tier=tier or None), column, request)
+        for (region, tier), column in sorted(columns.items(), key=lambda item: item[0])
+    )
     notes = []
     if num_without_zone:
         notes.append(f"{request.source}: {num_without_zone} times carry no zone and were read as UTC")

@@ -19,6 +19,8 @@ class GuardSettings:
     """Constants of the guard.
 
     Attributes:
+        idle_watts: Power of a GPU without work.
+        busy_watts: Power of a GPU at full work, above ``idle_watts``.
         margin_celsius: Margin that it keeps; a whole-degree sensor and one period of the heat sink fit in.
         fast_resistance_celsius_per_watt: Rise of the die within one period per watt; on the careful side of the
             measured 0.036 (60 % of the rise of an H100-class node).
@@ -28,6 +30,8 @@ class GuardSettings:
         floor_ratio: Where it goes; a blind pod works, but not at its hottest.
     """
 
+    idle_watts: float = 75.0
+    busy_watts: float = 690.0
     margin_celsius: float = 4.0
     fast_resistance_celsius_per_watt: float = 0.045
     rise_ratio_per_second: float = 0.01
@@ -41,8 +45,6 @@ def bounded_ratio(
     *,
     margin_celsius: FloatArray,
     power_watts: FloatArray,
-    idle_watts: float,
-    busy_watts: float,
     elapsed_seconds: float,
     settings: GuardSettings = GuardSettings(),
 ) -> FloatArray:
@@ -55,8 +57,6 @@ def bounded_ratio(
         previous_ratio: The bound before, 0..1, shape ``(num_gpus,)``.
         margin_celsius: Degrees left, same shape; NaN keeps the bound.
         power_watts: Mean power since the last reading, same shape; NaN keeps the bound.
-        idle_watts: Power of a GPU without work.
-        busy_watts: Power of a GPU at full work, above ``idle_watts``.
         elapsed_seconds: Time since the last reading.
         settings: The constants.
 
@@ -64,7 +64,8 @@ def bounded_ratio(
         The bound, 0..1, same shape.
     """
     spare_watts = (margin_celsius - settings.margin_celsius) / settings.fast_resistance_celsius_per_watt
-    wanted = np.clip((power_watts + spare_watts - idle_watts) / (busy_watts - idle_watts), 0.0, 1.0)
+    span_watts = settings.busy_watts - settings.idle_watts
+    wanted = np.clip((power_watts + spare_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
     risen = previous_ratio + settings.rise_ratio_per_second * elapsed_seconds
     bound: FloatArray = np.where(np.isfinite(wanted), np.minimum(wanted, risen), previous_ratio)
     return bound

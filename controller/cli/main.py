@@ -20,7 +20,6 @@ from forecasting.thermal import cli as thermal_cli
 EXIT_INTERRUPTED = 130
 
 NOT_BUILT: dict[str, str] = {
-    "backtest": "Backtest our model and named baselines on a file.",
     "plan": "Make one dry-run decision from files or a live cluster.",
     "explain": "Say why a decision was made, from the audit log.",
     "operator": "Run the in-cluster operator.",
@@ -52,6 +51,7 @@ def build_app() -> typer.Typer:
     )
     mount(app, demo.demo, name="demo", section="demo")
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
+    mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
     mount(app, replay.replay, name="replay", section="replay")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     thermal = typer.Typer(help="Fit and forecast GPU temperatures.", no_args_is_help=True, rich_markup_mode=None)

@@ -18,6 +18,8 @@ SPARE_RATIO = 0.85
 """A node is surplus when the others would stay below this share of the planned utilisation."""
 DRAIN_MARGIN_CELSIUS = 5.0
 """A node that alone has no more margin than this is taken out of service."""
+DRAIN_LOAD_RATIO = 0.95
+"""The other nodes carry the expected demand when it stays below this share of them; a lost node serves nothing."""
 COOL_MARGIN_CELSIUS = 4.0
 """Margin above the target that the pool must keep now before it gives a node back."""
 
@@ -63,7 +65,7 @@ def drain_target(problem: RegionProblem) -> PoolAction | None:
     if not problem.fresh or len(problem.memory.relaxations) >= problem.policy.limits.flap_budget_per_hour:
         return None
     gpus = sum((view.serving_nodes or 0) * view.spec.gpus_per_node for view in problem.pools)
-    busy = float(problem.demand.planned.sum(axis=0).max()) * problem.policy.capacity.gpu_seconds_per_request
+    busy = float(problem.demand.expected.sum(axis=0).max()) * problem.policy.capacity.gpu_seconds_per_request
     for view in problem.pools:
         margin, nodes = believable(view.state.margin), view.desired_nodes
         if margin is None or nodes is None or nodes <= view.spec.min_nodes or view.state.arrivals:
@@ -71,7 +73,7 @@ def drain_target(problem: RegionProblem) -> PoolAction | None:
         paused = view.spec.paused in (PausedDirection.SCALE_IN, PausedDirection.ALL)
         alone = margin.num_nodes_low == 1 and (view.serving_nodes or 0) > 1
         in_trouble = alone and margin.minimum_celsius <= DRAIN_MARGIN_CELSIUS
-        spared = busy <= (gpus - view.spec.gpus_per_node) * SPARE_RATIO
+        spared = busy <= (gpus - view.spec.gpus_per_node) * DRAIN_LOAD_RATIO
         if in_trouble and spared and not paused and not view.state.conditions & NO_SHRINKING:
             text = (
                 f"{problem.name}: one node of {view.spec.name} alone is down to {margin.minimum_celsius:.0f} °C of "

@@ -6,7 +6,7 @@ Called by :mod:`controller.planning.region`. The search is bounded: every positi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -166,17 +166,18 @@ class RegionSearch:
         before = np.tile(self._before, (len(courses), 1))
         before[-1] = 1.0
         delay_steps = min(int(np.ceil(policy.flag_propagation_seconds / policy.step_seconds)), num_steps - 1)
-        outcome = roll_forward(
-            self._outlook,
-            Courses(
-                admitted_before=before,
-                admitted_after=admitted,
-                delay_steps=delay_steps,
-                extra_nodes=self._extra[options, :, :num_steps],
-            ),
-            demand_per_second=problem.demand.planned[:, :num_steps],
-            backlog_requests=problem.backlog_requests,
+        given = Courses(
+            admitted_before=before,
+            admitted_after=admitted,
+            delay_steps=delay_steps,
+            extra_nodes=self._extra[options, :, :num_steps],
         )
+        outcome = self._outcome(given, problem.demand.planned[:, :num_steps])
+        if not whole_horizon:
+            # A queue that grows after all can be met by a limit within seconds, a room that is too hot cannot:
+            # heat answers to the planned quantile, refused and waiting requests to the mean.
+            usual = self._outcome(given, problem.demand.expected[:, :num_steps])
+            outcome = replace(outcome, unserved=usual.unserved, waited_seconds=usual.waited_seconds)
         harm = harm_of_courses(
             outcome,
             policy=policy,
@@ -195,9 +196,18 @@ class RegionSearch:
             delay_steps=delay_steps,
         )
 
+    def _outcome(self, courses: Courses, demand_per_second: FloatArray) -> Outcome:
+        """Return what courses lead to at a demand, shape ``(num_tiers, num_steps)``."""
+        return roll_forward(
+            self._outlook,
+            courses,
+            demand_per_second=demand_per_second,
+            backlog_requests=self._problem.backlog_requests,
+        )
+
 
 def is_short(problem: RegionProblem, search: Search, course: int) -> bool:
-    """Return whether a course leaves requests unserved at the planned demand.
+    """Return whether a course leaves requests unserved at the demand that it was rolled forward with.
 
     Args:
         problem: The region.

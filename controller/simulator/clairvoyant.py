@@ -1,26 +1,30 @@
 """What an all-knowing operator could do: the bound that policies are measured against.
 
 It knows the physics of every GPU and the requests to come. At every step it gives each GPU the most work that keeps it
-below slowdown, admits by priority what then can be served, and orders nodes so that they serve when they are needed. It
+below slowdown, admits by priority what then can be served, and orders nodes so that they serve when they pay. It
 is greedy in time: it never saves heat for later. So it is a bound of practice, not of mathematics.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import datetime
 
 import numpy as np
 
+from controller.planning.prices import UNSERVED_FACTOR
 from controller.simulator.controllers import Decision
 from controller.simulator.demand_feed import live_through_past
 from controller.simulator.scenario import Scenario
-from controller.simulator.world import World
+from controller.simulator.world import World, WorldStep
 from controller.types import FleetSnapshot, ForecastSet
 from forecasting.types import FloatArray
 
 UTILIZATION = 0.95
 NEED_WINDOW_SECONDS = 120.0
+TRIED_SHARES = (0.0, 0.4, 0.7, 1.0)
+"""Shares of the nodes for every request that are tried."""
 
 
 class OracleController:
@@ -32,43 +36,84 @@ class OracleController:
         """Start without knowledge; :meth:`attach` brings it."""
         self._scenario = scenario
         self._needed: dict[str, FloatArray] = {}
+        self._cost = 0.0
 
     def attach(self, world: World, *, seed: int) -> None:
         """Look into the future and take over the admission of a world.
 
+        Nodes for every request may cost more than the requests are worth, so several shares of that are tried in twins
+        of the world, and the one with the least harm and cost is taken.
+
         Args:
             world: The world to run in.
-            seed: Its seed; a twin of it is run ahead without any policy.
+            seed: Its seed, which makes twins of it.
         """
         world.clairvoyant = True
         scenario = self._scenario
-        twin = World(scenario, seed=seed)
-        live_through_past(scenario, twin.users)
-        rows = []
-        for index in range(-round(scenario.lead_in_seconds / scenario.step_seconds), scenario.num_steps):
-            step = twin.step()
-            if index >= 0:
-                rows.append(step.first_attempts.sum(axis=1))
-        rates = np.array(rows) / scenario.step_seconds
+        rates = np.array([step.first_attempts.sum(axis=1) for step in self._live(seed, {})]) / scenario.step_seconds
         window = max(1, round(NEED_WINDOW_SECONDS / scenario.step_seconds))
         kernel = np.ones(window) / window
         work = scenario.work
         gpu_seconds = work.tokens_per_image * work.images_per_request / work.tokens_per_second_per_gpu
+        full: dict[str, FloatArray] = {}
         for row, region in enumerate(scenario.regions):
             smooth = np.convolve(rates[:, row], kernel, mode="same")
             gpus = sum(pool.gpus_per_node for pool in region.pools) / len(region.pools)
-            self._needed[region.name] = smooth * gpu_seconds / (UTILIZATION * gpus)
+            full[region.name] = smooth * gpu_seconds / (UTILIZATION * gpus)
+        plans = [{name: share * needed for name, needed in full.items()} for share in TRIED_SHARES]
+        self._needed = min(plans, key=lambda needed: self._harm(seed, needed))
 
-    def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
-        """Return the sizes that will be needed when nodes ordered now serve."""
-        del snapshot, forecasts
+    def _live(self, seed: int, needed: dict[str, FloatArray]) -> Iterator[WorldStep]:
+        """Run a twin of the world with perfect admission and a plan of nodes; yield its steps from the start on."""
         scenario = self._scenario
-        step = (now - scenario.start).total_seconds() / scenario.step_seconds
+        twin = World(scenario, seed=seed)
+        twin.clairvoyant = True
+        live_through_past(scenario, twin.users)
+        steps_per_plan = max(1, round(scenario.plan_period_seconds / scenario.step_seconds))
+        for index in range(-round(scenario.lead_in_seconds / scenario.step_seconds), scenario.num_steps):
+            step = twin.step()
+            self._cost = sum(
+                twin.cloud.num_serving(number) * pool.cost_per_node_hour * scenario.step_seconds / 3600.0
+                for number, pool in enumerate(twin.cloud.pools)
+            )
+            if index >= 0:
+                yield step
+            if index >= 0 and needed and (index + 1) % steps_per_plan == 0:
+                for pool, num_nodes in self._sizes(needed, twin.seconds).items():
+                    twin.apply_nodes(pool, num_nodes)
+
+    def _harm(self, seed: int, needed: dict[str, FloatArray]) -> float:
+        """Return harm and cost of a plan of nodes, priced as in :func:`~controller.simulator.closed_loop.run_harm`."""
+        price = np.array([tier.harm_per_limited_request for tier in self._scenario.tiers])
+        harm = 0.0
+        for step in self._live(seed, needed):
+            lost = step.limited + UNSERVED_FACTOR * (step.dropped + step.abandoned)
+            harm += float(lost.sum(axis=0) @ price) + self._cost
+        return harm
+
+    def _sizes(self, needed: dict[str, FloatArray], seconds: float) -> dict[str, int]:
+        """Return the size of each pool that will be needed when nodes ordered now serve."""
+        scenario = self._scenario
+        first = round(seconds / scenario.step_seconds)
         sizes = {}
         for region in scenario.regions:
             for pool in region.pools:
                 ahead = math.ceil(1.2 * pool.lead_time_p95_seconds / scenario.step_seconds)
-                needed = self._needed[region.name][round(step) : round(step) + ahead + 1]
-                wanted = math.ceil(float(needed.max(initial=0.0)) / len(region.pools))
-                sizes[pool.name] = min(max(wanted, pool.min_nodes, pool.nodes), pool.max_nodes)
-        return Decision(pool_nodes=sizes)
+                most = float(needed[region.name][first : first + ahead + 1].max(initial=0.0))
+                wanted = math.ceil(most / len(region.pools))
+                sizes[pool.name] = min(max(wanted, pool.min_nodes), pool.max_nodes)
+        return sizes
+
+    def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
+        """Return the sizes of the plan.
+
+        Args:
+            snapshot: What is known.
+            forecasts: Demand forecasts; may be ignored.
+            now: Virtual time.
+
+        Returns:
+            What to do.
+        """
+        del snapshot, forecasts
+        return Decision(pool_nodes=self._sizes(self._needed, (now - self._scenario.start).total_seconds()))

@@ -67,7 +67,16 @@ class Controller(Protocol):
     uses_models: bool
 
     def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
-        """Return what to do now; the forecasts may be ignored."""
+        """Return what to do now; the forecasts may be ignored.
+
+        Args:
+            snapshot: What is known.
+            forecasts: Demand forecasts; may be ignored.
+            now: Virtual time.
+
+        Returns:
+            What to do.
+        """
         ...
 
 
@@ -77,7 +86,16 @@ class NoController:
     uses_models = False
 
     def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
-        """Return nothing to do."""
+        """Return nothing to do.
+
+        Args:
+            snapshot: What is known.
+            forecasts: Demand forecasts; may be ignored.
+            now: Virtual time.
+
+        Returns:
+            What to do.
+        """
         del snapshot, forecasts, now
         return Decision()
 
@@ -102,7 +120,16 @@ class ReactiveController:
         self._num_decisions = 0
 
     def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
-        """Return new sizes for pools whose utilisation is off its target."""
+        """Return new sizes for pools whose utilisation is off its target.
+
+        Args:
+            snapshot: What is known.
+            forecasts: Demand forecasts; may be ignored.
+            now: Virtual time.
+
+        Returns:
+            What to do.
+        """
         del forecasts
         self._num_decisions += 1
         sizes: dict[str, int] = {}
@@ -175,7 +202,16 @@ class MeltguardController:
         self.last_plan: Plan | None = None
 
     def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
-        """Return what the plan says."""
+        """Return what the plan says.
+
+        Args:
+            snapshot: What is known.
+            forecasts: Demand forecasts; may be ignored.
+            now: Virtual time.
+
+        Returns:
+            What to do.
+        """
         before = self._memory
         made = plan(snapshot, forecasts, self._policy, before, now)
         self._memory = made.memory

@@ -49,7 +49,16 @@ class ReplicaController:
         return rate
 
     def decide(self, snapshot: FleetSnapshot, forecasts: ForecastSet, now: datetime) -> Decision:
-        """Return new sizes once a period."""
+        """Return new sizes once a period.
+
+        Args:
+            snapshot: What is known.
+            forecasts: Demand forecasts; may be ignored.
+            now: Virtual time.
+
+        Returns:
+            What to do.
+        """
         del forecasts
         if self._next is not None and now < self._next:
             return Decision()
@@ -125,7 +134,16 @@ class HoltWintersController(ReplicaController):
         self._seen_at: dict[str, datetime] = {}
 
     def demand_per_second(self, region: str, rate: float, now: datetime) -> float:
-        """Return the rate that level and trend promise one lead time ahead, as :class:`ReplicaController` asks."""
+        """Return the rate that level and trend promise one lead time ahead, as :class:`ReplicaController` asks.
+
+        Args:
+            region: The region.
+            rate: Its present requests a second.
+            now: Time of the decision.
+
+        Returns:
+            Requests a second.
+        """
         if self._seen_at.get(region) != now:
             level, trend = self._state.get(region, (rate, 0.0))
             promised = level + trend
@@ -152,7 +170,16 @@ class DynamoLikeController(ReplicaController):
         self._seen_at: dict[str, datetime] = {}
 
     def demand_per_second(self, region: str, rate: float, now: datetime) -> float:
-        """Return the rate of the next period by a fitted AR(1) on its differences, as the base class asks."""
+        """Return the rate of the next period by a fitted AR(1) on its differences, as the base class asks.
+
+        Args:
+            region: The region.
+            rate: Its present requests a second.
+            now: Time of the decision.
+
+        Returns:
+            Requests a second.
+        """
         rates = self._rates.setdefault(region, deque(maxlen=self.WINDOW))
         if self._seen_at.get(region) != now:
             rates.append(rate)

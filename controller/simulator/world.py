@@ -23,8 +23,10 @@ from controller.simulator.service import Service
 from controller.simulator.users import UserPopulation, quota_served_ratio
 from controller.types import FlagInForce
 from forecasting.types import FloatArray
-from inference.guard import bounded_ratio
+from inference.guard import GuardSettings, bounded_ratio
 
+CLAIRVOYANT_QUEUE_SECONDS = 10.0
+"""Queue that perfect admission keeps, so that chance lulls do not leave GPUs idle."""
 SETTLE_SECONDS = 3600.0
 """How long the fleet runs at its first load before the run begins."""
 
@@ -84,6 +86,7 @@ class World:
         self.misfortunes = Misfortunes(scenario)
         self.flags = FlagStore(propagation_seconds=scenario.flag_propagation_seconds)
         self.region_of_pool = [region.name for region in scenario.regions for _ in region.pools]
+        self._guard = GuardSettings(idle_watts=scenario.gpu.idle_watts, busy_watts=scenario.gpu.busy_watts)
         self.clairvoyant = False
         self.work_bound: FloatArray = np.ones(self.fleet.num_gpus)
         self._limit_cache: dict[tuple[int, int], float] = {}
@@ -120,7 +123,8 @@ class World:
         self._bound_work()
         capacity = self.capacity_per_second()
         if self.clairvoyant:
-            admitted = self._served_by_priority(offered, capacity * step_seconds)
+            room = capacity * (step_seconds + CLAIRVOYANT_QUEUE_SECONDS) - self.service.queue.sum(axis=1)
+            admitted = self._served_by_priority(offered, np.maximum(room, 0.0))
         else:
             admitted = offered * self._admitted_ratio()
         done = self.service.step(admitted, capacity, step_seconds=step_seconds)
@@ -175,9 +179,8 @@ class World:
                 self.work_bound,
                 margin_celsius=scenario.gpu.slowdown_celsius - fleet.sensed_celsius(),
                 power_watts=fleet.sensed_watts(),
-                idle_watts=scenario.gpu.idle_watts,
-                busy_watts=scenario.gpu.busy_watts,
                 elapsed_seconds=scenario.step_seconds,
+                settings=self._guard,
             )
 
     def _served_by_priority(self, offered: FloatArray, budget: FloatArray) -> FloatArray:

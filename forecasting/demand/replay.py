@@ -18,11 +18,11 @@ from forecasting.demand.settings import ForecastSettings
 from forecasting.errors import NotEnoughDataError
 from forecasting.types import DEFAULT_QUANTILES, DemandForecast, DemandSeries, DemandTarget, FloatArray
 
-_BLOCK_POINTS = 1008
+_BLOCK_POINTS = 504
 """The history of a forecast starts at a multiple of this many points, so that many forecasts can share one pass and a
 forecast does not depend on which others were asked for."""
 
-_MIN_HISTORY_POINTS = 4032
+_MIN_HISTORY_POINTS = 2016
 _MAX_HISTORY_POINTS = 20_160
 _HISTORY_SECONDS = 14.0 * 86400.0
 _MAX_STALE_POINTS = 10_080

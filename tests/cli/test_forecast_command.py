@@ -156,6 +156,20 @@ def test_garbage_without_line_ends_is_given_up_early(tmp_path: Path) -> None:
     assert ":1: longer than" in str(result.exception)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed (extra parquet)")
+def test_parquet_gives_what_csv_gives(counts: Path, tmp_path: Path) -> None:
+    """The same counts in either format give the same bytes; a damaged file gives one line."""
+    from_text = importlib.import_module("pyarrow.csv")
+    parquet = importlib.import_module("pyarrow.parquet")
+    path = tmp_path / "counts.parquet"
+    parquet.write_table(from_text.read_csv(str(counts)), str(path))
+    outputs = [run("--requests", str(each), "--signups", str(each), "--output", "json") for each in (counts, path)]
+    assert outputs[0].exit_code == 0
+    assert outputs[0].stdout == outputs[1].stdout
+    path.write_bytes(b"nonsense")
+    assert isinstance(run("--requests", str(path)).exception, ForecastingError)
+
+
 def test_the_module_is_light() -> None:
     """Mounting the command imports neither numpy nor the models."""
     import subprocess

@@ -19,7 +19,7 @@ RULES = policy(1)
 
 def _hot_plan() -> Plan:
     """A decision that orders nodes, sets limits and has alternatives."""
-    return decide(RULES, snapshot(RULES, 0.95), forecasts(RULES, 0.95, growth=1.5))
+    return decide(RULES, snapshot(RULES, 0.95), forecasts(RULES, 0.95, growth=2.5))
 
 
 def _memory() -> PlanMemory:
@@ -46,7 +46,7 @@ def _decision_lines() -> bytes:
     record = DecisionRecord(
         now=NOW,
         snapshot=snapshot(RULES, 0.95),
-        forecasts=forecasts(RULES, 0.95, growth=1.5),
+        forecasts=forecasts(RULES, 0.95, growth=2.5),
         policy=RULES,
         memory=PlanMemory(),
         plan=made,

@@ -1,0 +1,56 @@
+"""The local guard: down at once, up slowly, blind with care."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.guard import GuardSettings, bounded_ratio, stale_ratio
+
+SETTINGS = GuardSettings()
+ratios = st.floats(0.0, 1.0)
+
+
+def _bound(previous: float, margin: float, power: float, elapsed: float = 1.0) -> float:
+    found = bounded_ratio(
+        np.array([previous]),
+        margin_celsius=np.array([margin]),
+        power_watts=np.array([power]),
+        elapsed_seconds=elapsed,
+    )
+    return float(found[0])
+
+
+@given(ratios, st.floats(-50.0, 80.0), st.floats(0.0, 700.0), st.floats(0.0, 60.0))
+def test_bound_is_a_share_and_rises_slowly(previous: float, margin: float, power: float, elapsed: float) -> None:
+    """The bound lies in 0..1 and never rises faster than its rate."""
+    found = _bound(previous, margin, power, elapsed)
+    assert 0.0 <= found <= 1.0
+    assert found <= previous + SETTINGS.rise_ratio_per_second * elapsed + 1e-12
+
+
+@given(ratios, st.floats(-20.0, 40.0), st.floats(-20.0, 40.0), st.floats(75.0, 700.0))
+def test_less_margin_never_allows_more(previous: float, a: float, b: float, power: float) -> None:
+    """Of two margins at the same power the smaller allows no more work."""
+    low, high = sorted((a, b))
+    assert _bound(previous, low, power) <= _bound(previous, high, power)
+
+
+def test_guard_stops_work_when_the_margin_is_gone() -> None:
+    """Far below its margin a GPU at full power gets no work at once."""
+    assert _bound(1.0, -30.0, 690.0) == 0.0
+    assert _bound(1.0, 40.0, 690.0) == 1.0
+
+
+def test_missing_reading_keeps_the_bound() -> None:
+    """A reading that is not a number neither frees nor stops a GPU."""
+    assert _bound(0.4, float("nan"), 300.0) == 0.4
+    assert _bound(0.4, 20.0, float("nan")) == 0.4
+
+
+@given(ratios, st.floats(0.0, 1e5), st.floats(0.0, 1e5))
+def test_blind_bound_holds_then_falls_to_its_floor_and_never_rises(last: float, a: float, b: float) -> None:
+    """Without readings the bound is held, then goes to the floor; a bound below the floor stays where it is."""
+    young, old = sorted((a, b))
+    at = [float(stale_ratio(np.array([last]), age_seconds=age)[0]) for age in (0.0, young, old)]
+    assert at[0] == last
+    assert at[0] >= at[1] >= at[2] >= min(last, SETTINGS.floor_ratio) - 1e-12
