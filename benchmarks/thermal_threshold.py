@@ -19,7 +19,7 @@ from forecasting.types import FloatArray
 LEVELS = (0.2, 0.35, 0.5)
 """Probabilities from which a crossing counts as predicted: where a missed crossing costs ``(1 - p) / p`` false alarms.
 
-Stated before scoring and not chosen on it: 0.5 acts (both errors cost the same), 0.2 warns (a miss costs four false
+Chosen by cost and not moved by the scores: 0.5 acts (both errors cost the same), 0.2 warns (a miss costs four false
 alarms), 0.35 lies between (about two).
 """
 

@@ -41,9 +41,7 @@ def fit(
     log: Annotated[
         Path | None, typer.Argument(metavar="[LOG]", help="CSV, nvidia-smi CSV log or nvidia-smi table log; .gz too.")
     ] = None,
-    limit: Annotated[
-        float | None, typer.Option("--limit", help="Slowdown temperature, celsius. Default: the log's margin.")
-    ] = None,
+    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown celsius; default: the margin's.")] = None,
     power_limit: Annotated[
         float | None,
         typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
@@ -95,9 +93,7 @@ def forecast(
     power: Annotated[
         str, typer.Option("--power", help="persist, known (the log's own later power) or WATTS.")
     ] = "persist",
-    limit: Annotated[
-        float | None, typer.Option("--limit", help="Slowdown temperature, celsius. Default: the log's margin.")
-    ] = None,
+    limit: Annotated[float | None, typer.Option("--limit", help="Slowdown celsius; default: the margin's.")] = None,
     power_limit: Annotated[
         float | None,
         typer.Option("--power-limit", help="Power limit, watts. Default: the log's, else the class it fits."),
@@ -116,9 +112,7 @@ def forecast(
     state: Annotated[
         Path | None, typer.Option("--state", help="File with gains of an earlier fit, by GPU name.")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Write a picture: .html, .svg, or .png (extra plot).")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture: .html, .svg or .png.")] = None,
     output: Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")] = OutputFormat.TEXT,
 ) -> None:
     """Forecast temperature and the time to slowdown from moments of a log; no later temperature is read."""
