@@ -48,7 +48,7 @@ COALESCE_SECONDS = 0.03
 """Readings of all GPUs arrive within milliseconds; one rendering serves them all."""
 MIN_RENDER_SECONDS = 0.2
 THERMAL_OFFSET_SECONDS = 0.15
-WEB_CONFIG_CHECK_SECONDS = 30.0
+WEB_CONFIG_CHECK_SECONDS = 5.0
 NUM_WORKER_THREADS = 3
 WORKER_STACK_BYTES = 1 << 20
 SWITCH_SECONDS = 0.0005
@@ -264,6 +264,9 @@ class Service:
     def _replace_web(self, config: WebConfig) -> None:
         if (config.tls is None) != (self._web.tls is None):
             raise SettingsError("TLS cannot be switched on or off while running; restart the exporter")
+        # An editor may empty the file before it fills it: that must not open the door to everybody.
+        if self._web.config.users and not config.users:
+            raise SettingsError("users cannot be switched off while running; restart the exporter")
         authenticator = Authenticator(config.users) if config.users else None
         if config.tls is not None and self._web.tls is not None:
             reload_certificate(self._web.tls, config.tls)

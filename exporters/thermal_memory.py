@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecasting.thermal import FleetThermalModel
 from forecasting.thermal.bank import saturate
 from forecasting.thermal.priors import GainRecord, choose_prior
 from forecasting.thermal.state import StoredGpu, ThermalState
-from forecasting.types import FloatArray
 
 FITTED = "fitted"
 MAX_RECORDS = 256
@@ -132,7 +132,9 @@ class ThermalMemory:
         )
 
 
-def gains_at_limit(gains: FloatArray, *, from_watts: float, to_watts: float, saturation: float) -> FloatArray:
+def gains_at_limit(
+    gains: NDArray[np.float64], *, from_watts: float, to_watts: float, saturation: float
+) -> NDArray[np.float64]:
     """Return gains for another power limit of the same heat sink: the plateau at the new limit stays the same.
 
     Gains count kelvin at the limit, so a model with another limit needs ``G s(P_new / P_old)``, with ``s`` the
@@ -147,5 +149,5 @@ def gains_at_limit(gains: FloatArray, *, from_watts: float, to_watts: float, sat
     Returns:
         Kelvin at ``to_watts``, shape ``(num_tc,)``.
     """
-    scaled: FloatArray = gains * saturate(np.array([to_watts / from_watts]), saturation)
+    scaled: NDArray[np.float64] = gains * saturate(np.array([to_watts / from_watts]), saturation)
     return scaled

@@ -48,7 +48,7 @@ class ThermalStateFile:
         Returns:
             Whether a write was tried; never while there is nothing to keep.
         """
-        from forecasting.errors import ForecastingError
+        from forecasting.thermal.state import StateError
         from forecasting.thermal.storage import save_state
 
         if now_monotonic - self._saved_at_monotonic < SAVE_SECONDS:
@@ -59,6 +59,6 @@ class ThermalStateFile:
         self._saved_at_monotonic = now_monotonic
         try:
             save_state(self._path, state)
-        except ForecastingError as error:
+        except StateError as error:
             self._log.warning("exporter.thermal_state_not_saved", detail=str(error))
         return True

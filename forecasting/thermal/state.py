@@ -21,7 +21,7 @@ MAXIMUM_RECORDS = 4096
 
 
 class StateError(ForecastingError):
-    """Stored state cannot be used; the message says why."""
+    """Stored state cannot be used or written; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
