@@ -49,6 +49,10 @@ def exporter(
     derived_thermals: Annotated[
         bool, typer.Option("--derived-thermals/--no-derived-thermals", help="Fit the thermal model on the node.")
     ] = True,
+    thermal_state: Annotated[
+        Path | None,
+        typer.Option("--thermal-state", help="File that keeps what the thermal model learned across restarts."),
+    ] = None,
     output: Annotated[OutputFormat, typer.Option("--output", help="How the address is written to stdout.")] = (
         OutputFormat.TEXT
     ),
@@ -70,6 +74,7 @@ def exporter(
         web_config=web_config,
         node=node or socket.gethostname(),
         derived_thermals=derived_thermals,
+        thermal_state=thermal_state,
     )
     check_settings(settings)
     announce = output is OutputFormat.JSON

@@ -38,6 +38,7 @@ class ServeArguments(msgspec.Struct, frozen=True, kw_only=True):
     web_config: str | None
     node: str
     derived_thermals: bool
+    thermal_state: str | None
     version: str
     least_level: int
     announce: bool
@@ -59,6 +60,7 @@ def settings_of(arguments: ServeArguments) -> ExporterSettings:
         web_config=path(arguments.web_config),
         node=arguments.node,
         derived_thermals=arguments.derived_thermals,
+        thermal_state=path(arguments.thermal_state),
     )
 
 
@@ -89,6 +91,7 @@ def arguments_of(settings: ExporterSettings, version: str, least_level: int, *, 
         web_config=text(settings.web_config),
         node=settings.node,
         derived_thermals=settings.derived_thermals,
+        thermal_state=text(settings.thermal_state),
         version=version,
         least_level=least_level,
         announce=announce,

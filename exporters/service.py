@@ -33,6 +33,7 @@ from exporters.settings import Address, ExporterSettings
 from exporters.sources import make_source
 from exporters.supervision import Deadlines, Role
 from exporters.supervisor import Supervisor
+from exporters.thermal_state_file import ThermalStateFile
 from exporters.thermals import EnergyMeter, ThermalTracker, model_is_installed, thermal_inputs
 from exporters.web_config import (
     Authenticator,
@@ -47,7 +48,7 @@ COALESCE_SECONDS = 0.03
 """Readings of all GPUs arrive within milliseconds; one rendering serves them all."""
 MIN_RENDER_SECONDS = 0.2
 THERMAL_OFFSET_SECONDS = 0.15
-WEB_CONFIG_CHECK_SECONDS = 30.0
+WEB_CONFIG_CHECK_SECONDS = 5.0
 NUM_WORKER_THREADS = 3
 WORKER_STACK_BYTES = 1 << 20
 SWITCH_SECONDS = 0.0005
@@ -231,13 +232,19 @@ class Service:
                 "exporter.thermal_model_missing", cure="install the forecasting package to derive thermals"
             )
             await asyncio.Event().wait()
-        tracker, meter = ThermalTracker(), EnergyMeter()
+        tracker, meter = ThermalTracker(self._settings.node), EnergyMeter()
+        path = self._settings.thermal_state
+        state_file = None if path is None else ThermalStateFile(path, tracker, self._log)
+        if state_file is not None:
+            await asyncio.to_thread(state_file.load)
         period = max(self._settings.period_seconds, 1.0)
         while True:
             now = time.monotonic()
             await asyncio.sleep(period - (now - THERMAL_OFFSET_SECONDS) % period)
             inputs = thermal_inputs(self._fleet, meter)
             self._publisher.estimates = await asyncio.to_thread(tracker.step, time.monotonic(), inputs)
+            if state_file is not None:
+                await asyncio.to_thread(state_file.save_if_due, time.monotonic())
 
     async def _follow_web_config(self) -> None:
         """Take in a changed web configuration or certificate; a broken one is reported and the old one stays."""
@@ -257,6 +264,9 @@ class Service:
     def _replace_web(self, config: WebConfig) -> None:
         if (config.tls is None) != (self._web.tls is None):
             raise SettingsError("TLS cannot be switched on or off while running; restart the exporter")
+        # An editor may empty the file before it fills it: that must not open the door to everybody.
+        if self._web.config.users and not config.users:
+            raise SettingsError("users cannot be switched off while running; restart the exporter")
         authenticator = Authenticator(config.users) if config.users else None
         if config.tls is not None and self._web.tls is not None:
             reload_certificate(self._web.tls, config.tls)

@@ -45,6 +45,7 @@ class ExporterSettings:
         web_config: TLS and users; None serves plainly to everyone.
         node: Value of the label ``node``.
         derived_thermals: Whether to fit the thermal model and publish what follows from it.
+        thermal_state: File that keeps the model's gains across restarts; None keeps them in memory only.
     """
 
     listen: Address
@@ -56,6 +57,7 @@ class ExporterSettings:
     web_config: Path | None
     node: str
     derived_thermals: bool = True
+    thermal_state: Path | None = None
 
     @property
     def stale_after_seconds(self) -> float:

@@ -3,8 +3,8 @@
 The cases, in the order in which they are looked at:
 
 1. a collector died or fell silent, or cannot open its source: end it; start another after a growing pause;
-2. a call of one GPU hangs past the deadline: leave that GPU out and replace the collector, the old one running on until
-   the new one has read the others;
+2. a call of one GPU hangs past the deadline: leave that GPU out (the one that hangs longest, as the others may wait for
+   its lock) and replace the collector, the old one running on until the new one has read the others;
 3. GPUs were added, or are lost and may have come back: replace in the same way, since only a fresh process enumerates;
 4. a GPU that was left out is tried by a probe, a collector that reads this GPU alone, after a growing pause; when it
    answers, the GPU is let in again;
@@ -49,7 +49,7 @@ class Deadlines:
         silence: A collector without a heartbeat for this long is dead.
         start: A new process must send its first heartbeat within this time.
         open: Opening the driver may take this long (several seconds per GPU without persistence mode).
-        ready: After opening, a replacement takes over at the latest after this time.
+        ready: After opening, a replacement takes over at the latest after this time, or when a call hangs in it too.
         probe: A GPU that was left out must answer a probe within this time.
         probe_pause: First pause between probes; doubles up to ``longest_pause``.
         lost_pause: First pause before a lost GPU is looked for again; doubles up to ``longest_pause``.
@@ -194,7 +194,8 @@ def decide(
     if Role.PROBE in ended:
         _after_failed_probe(collectors[Role.PROBE], memory, deadlines, now)
     active = alive.get(Role.ACTIVE)
-    if active is not None:
+    # A collector that is being replaced is judged no more: what hangs beside the first may only wait for its lock.
+    if active is not None and Role.CANDIDATE not in alive:
         actions += _look_for_stuck(active, memory, deadlines, now)
     _look_for_lost(memory, deadlines, now, any_lost=any_lost)
     candidate = alive.get(Role.CANDIDATE)
@@ -248,20 +249,23 @@ def _overdue(role: Role, view: CollectorView, deadlines: Deadlines, now: float) 
 
 
 def _look_for_stuck(active: CollectorView, memory: Memory, deadlines: Deadlines, now: float) -> list[Action]:
-    """Leave out GPUs whose calls hang; when all hang at once, only the first: the others may wait for its lock."""
+    """Leave out the GPU whose call hangs longest: the others may wait for a lock that it holds inside the driver.
+
+    One that hangs by itself hangs in the replacement too, and is left out next.
+    """
     hanging = [
         call
         for call in active.in_flight
         if call.uuid and call.uuid not in memory.quarantine and now - call.since_monotonic > deadlines.call
     ]
-    if len(hanging) > 1 and {call.uuid for call in hanging} >= active.wanted - set(memory.quarantine):
-        hanging = [min(hanging, key=lambda call: call.since_monotonic)]
-    for call in hanging:
-        memory.quarantine[call.uuid] = Quarantine(
-            call=call, probe_at=now + deadlines.probe_pause, pause=deadlines.probe_pause
-        )
-        memory.replace = Why.STUCK
-    return [Stuck(call=call) for call in hanging]
+    if not hanging:
+        return []
+    call = min(hanging, key=lambda call: call.since_monotonic)
+    memory.quarantine[call.uuid] = Quarantine(
+        call=call, probe_at=now + deadlines.probe_pause, pause=deadlines.probe_pause
+    )
+    memory.replace = Why.STUCK
+    return [Stuck(call=call)]
 
 
 def _look_for_lost(memory: Memory, deadlines: Deadlines, now: float, *, any_lost: bool) -> None:
@@ -276,8 +280,10 @@ def _look_for_lost(memory: Memory, deadlines: Deadlines, now: float, *, any_lost
 
 
 def _ready(candidate: CollectorView, deadlines: Deadlines, now: float) -> bool:
+    """Whether to take over: all GPUs answered, or waiting is in vain and the next hanging one is to be looked for."""
     opened_at = candidate.opened_at or now
-    return candidate.answered >= candidate.wanted or now - opened_at > deadlines.ready
+    hangs = any(call.uuid and now - call.since_monotonic > deadlines.call for call in candidate.in_flight)
+    return candidate.answered >= candidate.wanted or hangs or now - opened_at > deadlines.ready
 
 
 def _start(role: Role, why: Why, memory: Memory, only: str | None = None) -> Start:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from exporters.thermal_memory import GpuPlace
     from forecasting.thermal import FleetThermalModel
+    from forecasting.thermal.state import ThermalState
 
 HORIZONS_SECONDS = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 LEVELS = (0.05, 0.5, 0.95)
-SUSTAINABLE_GUARD_CELSIUS = 2.0
-"""Sustainable power keeps the plateau this far below the first intervention: readings are whole degrees."""
 MIN_PEERS = 3
 """Drift against the median of the node needs at least so many GPUs of known resistance."""
 CONFIDENCES = ("fitted", "fleet_prior", "none")
@@ -39,11 +39,15 @@ class ThermalInput:
     """One GPU's part of a step; None is unknown.
 
     Attributes:
+        slot: PCI address, or the index where the source has none.
+        gpu_model: Product name.
         power_watts: Mean since the last step.
         limit_celsius: Core temperature of the first thermal intervention.
     """
 
     uuid: str
+    slot: str = ""
+    gpu_model: str = ""
     temperature_celsius: float | None
     power_watts: float | None
     power_limit_watts: float | None
@@ -57,7 +61,7 @@ class ThermalEstimate:
     """What the model says of one GPU.
 
     Attributes:
-        resistance: Plateau rise per watt, kelvin per watt.
+        resistance: Plateau rise at the power limit over that limit, kelvin per watt; does not move with the load.
         drift_ratio: Resistance over the median of the node's GPUs, less 1; None with too few peers.
         inlet_celsius: Temperature at zero power.
         sustainable_power_watts: Power whose plateau stays below the first intervention; None when it is unknown.
@@ -102,6 +106,8 @@ def thermal_inputs(fleet: Fleet, meter: EnergyMeter) -> tuple[ThermalInput, ...]
     return tuple(
         ThermalInput(
             uuid=uuid,
+            slot=gpu.identity.pci_bus_id or str(gpu.identity.index),
+            gpu_model=gpu.identity.model,
             temperature_celsius=gpu.fast.temperature_celsius if gpu.is_up and gpu.fast is not None else None,
             power_watts=meter.mean_watts(gpu) if gpu.is_up else None,
             power_limit_watts=None if gpu.slow is None else gpu.slow.power_limit_watts,
@@ -125,12 +131,40 @@ def model_is_installed() -> bool:
 
 
 class ThermalTracker:
-    """The thermal models of the node's GPUs."""
+    """The thermal models of the node's GPUs.
 
-    def __init__(self) -> None:
+    Attributes:
+        memory: What is kept when the model is replaced.
+    """
+
+    def __init__(self, node: str = "") -> None:
         """Begin without a model; needs ``model_is_installed``."""
+        from exporters.thermal_memory import ThermalMemory
+
+        self.memory = ThermalMemory(node)
         self._model: FleetThermalModel | None = None
         self._power_limits: tuple[float | None, ...] = ()
+        self._places: tuple[GpuPlace, ...] = ()
+
+    @property
+    def time_constants_seconds(self) -> tuple[float, ...]:
+        """Time constants of the models' filters."""
+        from forecasting.thermal import ThermalSettings
+
+        return ThermalSettings().time_constants_seconds
+
+    def learned(self, *, saved_at_seconds: float) -> ThermalState | None:
+        """Return what is worth keeping across a restart; None while nothing is.
+
+        Args:
+            saved_at_seconds: Unix time.
+
+        Returns:
+            The gains of the GPUs that have proven theirs, now or before.
+        """
+        if self._model is not None:
+            self.memory.remember(self._model, self._places)
+        return self.memory.state(saved_at_seconds=saved_at_seconds, time_constants_seconds=self.time_constants_seconds)
 
     def step(self, now_seconds: float, inputs: Sequence[ThermalInput]) -> dict[str, ThermalEstimate]:
         """Take in one sample of every GPU and return the estimates of those that were read.
@@ -160,18 +194,23 @@ class ThermalTracker:
         return _estimates(model, forecast.seconds_to_slowdown, inputs)
 
     def _model_for(self, inputs: Sequence[ThermalInput]) -> FleetThermalModel:
-        """Return the model of exactly these GPUs; a changed set starts a new one, which learns anew within minutes."""
+        """Return the model of exactly these GPUs; a new one starts from what the one before and the file knew."""
+        from exporters.thermal_memory import GpuPlace
         from forecasting.thermal import FleetThermalModel
 
-        gpus = tuple(entry.uuid for entry in inputs)
+        places = tuple(GpuPlace(uuid=entry.uuid, slot=entry.slot, gpu_model=entry.gpu_model) for entry in inputs)
         limits = tuple(entry.power_limit_watts for entry in inputs)
-        if self._model is None or self._model.gpus != gpus or self._power_limits != limits:
-            self._model = FleetThermalModel(
-                gpus=gpus,
-                power_limit_watts=_array(list(limits)),
-                limit_celsius=_array([entry.limit_celsius for entry in inputs]),
-            )
-            self._power_limits = limits
+        if self._model is not None and self._places == places and self._power_limits == limits:
+            return self._model
+        if self._model is not None:
+            self.memory.remember(self._model, self._places)
+        self._model = FleetThermalModel(
+            gpus=tuple(entry.uuid for entry in inputs),
+            power_limit_watts=_array(list(limits)),
+            limit_celsius=_array([entry.limit_celsius for entry in inputs]),
+        )
+        self._places, self._power_limits = places, limits
+        self.memory.teach(self._model, places)
         return self._model
 
 
@@ -184,29 +223,27 @@ def _array(values: Sequence[float | None]) -> NDArray[np.float64]:
 def _estimates(
     model: FleetThermalModel, seconds_to_slowdown: NDArray[np.float64], inputs: Sequence[ThermalInput]
 ) -> dict[str, ThermalEstimate]:
+    from forecasting.thermal.derived import sustainable_power_watts
+
+    # Not the chord (gains, offset_celsius): that one is a tangent for planners and moves with the load.
     resistances = [float(value) for value in model.thermal_resistance_celsius_per_watt]
-    slopes = [float(value) for value in model.gains.sum(axis=1)]
-    ambients = [float(value) for value in getattr(model, "ambient_celsius", model.offset_celsius)]
-    intercepts = [float(value) for value in model.offset_celsius]
+    ambients = [float(value) for value in model.ambient_celsius]
+    sustainable = [float(value) for value in sustainable_power_watts(model)]
+    started = [bool(value) for value in model.started]
     confidences = [str(value) for value in model.confidence]
     read = [entry.temperature_celsius is not None and entry.power_watts is not None for entry in inputs]
     peers = [r for r, ok, c in zip(resistances, read, confidences, strict=True) if ok and c == "fitted" and r > 0.0]
     median = statistics.median(peers) if len(peers) >= MIN_PEERS else None
     found: dict[str, ThermalEstimate] = {}
     for index, entry in enumerate(inputs):
-        if not read[index] or not math.isfinite(intercepts[index]):
+        if not read[index] or not started[index]:
             continue
         drifts = median is not None and confidences[index] == "fitted"
         found[entry.uuid] = ThermalEstimate(
             resistance=resistances[index],
             drift_ratio=resistances[index] / median - 1.0 if drifts and median is not None else None,
             inlet_celsius=ambients[index],
-            sustainable_power_watts=sustainable_power_watts(
-                limit_celsius=entry.limit_celsius,
-                intercept_celsius=intercepts[index],
-                slope_celsius_per_watt=slopes[index],
-                power_limit_watts=entry.power_limit_watts,
-            ),
+            sustainable_power_watts=sustainable[index] if math.isfinite(sustainable[index]) else None,
             seconds_to_slowdown={}
             if entry.limit_celsius is None
             else {f"{level:g}": _seconds(float(seconds_to_slowdown[row, index])) for row, level in enumerate(LEVELS)},
@@ -217,30 +254,6 @@ def _estimates(
 
 def _seconds(value: float) -> float | None:
     return round(value, 1) if math.isfinite(value) else None
-
-
-def sustainable_power_watts(
-    *,
-    limit_celsius: float | None,
-    intercept_celsius: float,
-    slope_celsius_per_watt: float,
-    power_limit_watts: float | None,
-) -> float | None:
-    """Return P* = (limit - guard - intercept) / slope, within 0 and the power limit; None when it is unknown.
-
-    Args:
-        limit_celsius: Core temperature of the first thermal intervention; None is unknown.
-        intercept_celsius: Temperature at zero power in the model's linear form.
-        slope_celsius_per_watt: Plateau rise per watt in the same form.
-        power_limit_watts: The board's limit; None is unknown.
-
-    Returns:
-        Watts.
-    """
-    if limit_celsius is None or not slope_celsius_per_watt > 0.0:
-        return None
-    watts = max((limit_celsius - SUSTAINABLE_GUARD_CELSIUS - intercept_celsius) / slope_celsius_per_watt, 0.0)
-    return watts if power_limit_watts is None else min(watts, power_limit_watts)
 
 
 def thermal_samples(

@@ -21,7 +21,7 @@ MAXIMUM_RECORDS = 4096
 
 
 class StateError(ForecastingError):
-    """Stored state cannot be used; the message says why."""
+    """Stored state cannot be used or written; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,10 +31,12 @@ class StoredGpu:
     Attributes:
         record: Gains and where they belong.
         baseline_celsius_per_watt: Week-long average of the thermal resistance; None without one.
+        power_limit_watts: Limit at which the gains hold; None where the writer did not say.
     """
 
     record: GainRecord
     baseline_celsius_per_watt: float | None = None
+    power_limit_watts: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,6 +68,7 @@ def encode_state(state: ThermalState) -> bytes:
                 "node": stored.record.node,
                 "plateau_gains_celsius": [round(float(gain), 6) for gain in stored.record.plateau_gains_celsius],
                 "baseline_celsius_per_watt": stored.baseline_celsius_per_watt,
+                "power_limit_watts": stored.power_limit_watts,
             }
             for stored in state.gpus
         ],
@@ -100,7 +103,7 @@ def decode_state(content: bytes, *, time_constants_seconds: tuple[float, ...]) -
         return ThermalState(
             saved_at_seconds=float(document["saved_at_seconds"]), time_constants_seconds=constants, gpus=gpus
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise StateError(f"thermal state: damaged ({type(error).__name__}: {error}); starting from priors") from error
 
 
@@ -112,9 +115,6 @@ def _stored(entry: dict[str, object], num_gains: int) -> StoredGpu:
     gains = np.array([float(value) for value in raw])
     if gains.shape != (num_gains,) or not np.all(np.isfinite(gains)) or np.any(gains < 0.0) or gains.sum() > 500.0:
         raise ValueError(f"gains of {entry.get('uuid')!r} are impossible")
-    baseline = entry.get("baseline_celsius_per_watt")
-    if baseline is not None and not (isinstance(baseline, int | float) and 0.0 < baseline < math.inf):
-        raise ValueError(f"baseline of {entry.get('uuid')!r} is impossible")
     names = {key: entry.get(key, "") for key in ("uuid", "slot", "gpu_model", "node")}
     if not all(isinstance(name, str) for name in names.values()):
         raise ValueError("a name is not text")
@@ -125,4 +125,18 @@ def _stored(entry: dict[str, object], num_gains: int) -> StoredGpu:
         node=str(names["node"]),
         plateau_gains_celsius=gains,
     )
-    return StoredGpu(record=record, baseline_celsius_per_watt=None if baseline is None else float(baseline))
+    return StoredGpu(
+        record=record,
+        baseline_celsius_per_watt=_positive(entry, "baseline_celsius_per_watt"),
+        power_limit_watts=_positive(entry, "power_limit_watts"),
+    )
+
+
+def _positive(entry: dict[str, object], key: str) -> float | None:
+    """Return a positive finite number, or None where the entry does not hold the key."""
+    value = entry.get(key)
+    if value is None:
+        return None
+    if not (isinstance(value, int | float) and 0.0 < value < math.inf):
+        raise ValueError(f"{key} of {entry.get('uuid')!r} is impossible")
+    return float(value)

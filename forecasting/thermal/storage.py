@@ -9,7 +9,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from forecasting.errors import ForecastingError
 from forecasting.thermal.state import StateError, ThermalState, decode_state, encode_state
 
 MAXIMUM_STATE_BYTES = 8 * 1024 * 1024
@@ -44,7 +43,7 @@ def save_state(path: Path, state: ThermalState) -> None:
         state: What to keep.
 
     Raises:
-        ForecastingError: If it cannot be written; says where and what to check.
+        StateError: If it cannot be written; says where and what to check.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,4 +58,4 @@ def save_state(path: Path, state: ThermalState) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise ForecastingError(f"{path}: state cannot be written ({error}); check folder and permissions") from error
+        raise StateError(f"{path}: state cannot be written ({error}); check folder and permissions") from error

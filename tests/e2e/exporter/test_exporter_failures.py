@@ -44,6 +44,25 @@ def test_hang_and_garbage_cost_only_their_own_series(start: Start, hardware: Stu
     assert {"temperature_celsius", "power_watts", "energy_joules", "memory_used_bytes"} <= rejected
 
 
+def test_a_lock_in_the_driver_costs_the_others_seconds(start: Start, hardware: StubState) -> None:
+    """While a hung GPU holds a lock that every call of its process waits for, a fresh process reads the others."""
+    exporter = start(LIGHT)
+    exporter.wait(lambda: exporter.reasons() == running_states(8))
+    hardware.set(lock_hang=1, gpu__2__hang="nvmlDeviceGetPowerUsage")
+
+    def others_are_fresh() -> bool:
+        gpus = exporter.gpus()
+        ages = [gpu["age_seconds"] for gpu in gpus.values() if gpu["reason"] == "ok"]
+        assert max(ages, default=0.0) <= 3.6
+        return exporter.reasons() == running_states(8, gpu2="stuck") and max(ages) < 1.5
+
+    exporter.wait(others_are_fresh, seconds=20.0)
+    end = time.monotonic() + 4.0
+    while time.monotonic() < end:
+        assert exporter.reasons() == running_states(8, gpu2="stuck")
+        time.sleep(0.1)
+
+
 def test_every_reading_is_served_with_its_age(start: Start, hardware: StubState) -> None:
     """A GPU with a temperature has an age, and no published reading is older than three and a half seconds."""
     exporter = start(LIGHT)

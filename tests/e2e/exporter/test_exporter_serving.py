@@ -197,6 +197,44 @@ def test_tls_and_users(start: Start, tmp_path: Path) -> None:
     assert status("/healthz", None)[0] == 200
 
 
+def test_users_change_while_it_runs(start: Start, tmp_path: Path) -> None:
+    """New users get in and removed ones out without a restart; a broken or empty file changes nothing and is named."""
+    config = tmp_path / "web.yml"
+
+    def write(text: str) -> None:
+        (tmp_path / "web.new").write_text(text)
+        os.replace(tmp_path / "web.new", config)
+
+    def users(*names: str) -> str:
+        hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(rounds=4)).decode()
+        return "basic_auth_users: {" + ", ".join(f"{name}: '{hashed}'" for name in names) + "}\n"
+
+    write(users("anna"))
+    exporter = start(LIGHT, "--web-config", str(config))
+
+    def status(user: str) -> int:
+        login = base64.b64encode(f"{user}:secret".encode()).decode()
+        return exporter.get("/metrics", {"Authorization": f"Basic {login}"})[0]
+
+    def wait(holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20.0
+        while not holds():
+            assert time.monotonic() < deadline, exporter.log.read_text()
+            time.sleep(0.2)
+
+    assert (status("anna"), status("berta")) == (200, 401)
+    write(users("berta"))
+    wait(lambda: status("berta") == 200)
+    assert status("anna") == 401
+    for number, broken in enumerate(("basic_auth_users: {berta: plain}\n", ""), start=1):
+        write(broken)
+        wait(lambda number=number: exporter.log.read_text().count("exporter.web_config_refused") == number)
+        assert (status("anna"), status("berta"), exporter.get("/metrics")[0]) == (401, 200, 401)
+    write(users("berta", "clara"))
+    wait(lambda: status("clara") == 200)
+    assert exporter.log.read_text().count("exporter.web_config_reloaded") == 2
+
+
 def test_nonsense_on_the_wire_breaks_nothing(start: Start) -> None:
     """Bad requests get 400, wrong methods 405, unknown paths 404, and the server goes on."""
     exporter = start(LIGHT)

@@ -13,7 +13,7 @@ from exporters.errors import SettingsError
 from exporters.messages import FrameReader, Heartbeat, StreamError, encode
 from exporters.replay import ReplaySource, parse_time, read_rows
 from exporters.simulated import SimulatedSource, energy_joules
-from exporters.thermals import EnergyMeter, ThermalInput, ThermalTracker, sustainable_power_watts
+from exporters.thermals import EnergyMeter, ThermalInput, ThermalTracker
 from tests.exporter_samples import fast_reading, fleet_of, slow_reading
 
 
@@ -105,18 +105,6 @@ def test_replay_names_file_and_line(tmp_path: Path, text: str, place: str) -> No
 def test_times_of_all_kinds() -> None:
     """ISO, Unix and the driver's own format mean the same moment."""
     assert parse_time("2025-03-26T12:00:00Z") == parse_time("2025/03/26 12:00:00.000") == parse_time("1742990400")
-
-
-@pytest.mark.parametrize(
-    ("limit", "slope", "expected"),
-    [(87.0, 0.06, 700.0), (60.0, 0.1, 280.0), (20.0, 0.1, 0.0), (None, 0.1, None), (87.0, 0.0, None)],
-)
-def test_sustainable_power(limit: float | None, slope: float, expected: float | None) -> None:
-    """P* = (limit - guard - intercept) / slope, between zero and the power limit."""
-    watts = sustainable_power_watts(
-        limit_celsius=limit, intercept_celsius=30.0, slope_celsius_per_watt=slope, power_limit_watts=700.0
-    )
-    assert watts == expected
 
 
 def test_mean_power_comes_from_the_energy_counter() -> None:

@@ -191,3 +191,26 @@ def test_at_most_one_collector_of_each_role(data: st.DataObject) -> None:
     ended = {action.role for action in actions if isinstance(action, End)}
     assert len(started) == len(set(started))
     assert not set(started) & (roles - ended)
+
+
+def test_what_hangs_beside_the_first_is_judged_in_the_replacement() -> None:
+    """While a replacement starts nobody else is blamed; once it hangs itself it takes over, and the next one goes."""
+    memory = _memory()
+    active = _at_work(10.0, ("b", 7.5), ("c", 7.6))
+    _decide({Role.ACTIVE: active}, memory, 10.0)
+    opening = CollectorView(started_at=10.0, heartbeat_at=10.2)
+    assert _decide({Role.ACTIVE: active, Role.CANDIDATE: opening}, memory, 10.3) == []
+    hanging = CallInFlight(uuid="c", call="power", since_monotonic=10.5)
+    candidate = CollectorView(
+        started_at=10.0,
+        heartbeat_at=12.6,
+        opened_at=10.4,
+        wanted={"a", "c"},
+        answered={"a"},
+        in_flight=(hanging,),
+    )
+    active.heartbeat_at = 12.6
+    assert _decide({Role.ACTIVE: active, Role.CANDIDATE: candidate}, memory, 12.4) == []
+    assert _decide({Role.ACTIVE: active, Role.CANDIDATE: candidate}, memory, 12.6) == [Promote()]
+    actions = _decide({Role.ACTIVE: candidate}, memory, 12.7)
+    assert [action.call.uuid for action in actions if isinstance(action, Stuck)] == ["c"]
