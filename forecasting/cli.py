@@ -154,13 +154,16 @@ def backtest(
     season: SeasonOption = "24h,168h",
     counter: CounterOption = False,
     time_column: TimeColumnOption = "timestamp",
+    waves: Annotated[
+        str | None, typer.Option("--waves", help="Labelled surges, FILE.csv (start,end) or .json; judges the alarms.")
+    ] = None,
     plot: Annotated[str | None, typer.Option("--plot", help="Write a page: FILE.html.")] = None,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Backtest our forecast and named baselines on a file, causally, origin by origin."""
-    from forecasting.backtest.report import backtest_json, backtest_page, backtest_text
+    from forecasting.backtest.report import backtest_json, backtest_page, backtest_text, detection_of
     from forecasting.errors import InputError
-    from forecasting.io import write_bytes
+    from forecasting.io import read_waves, write_bytes
     from forecasting.sources import DemandSource, read_pairs
 
     if plot is not None and not plot.endswith(".html"):
@@ -173,11 +176,13 @@ def backtest(
         seasons=_seasons(season),
     )
     source = DemandSource(signups=signups, requests=requests, time_column=time_column, counter=counter, step=step)
+    labelled = read_waves(waves, series_name=source.main_file) if waves is not None else None
     pages: list[str] = []
     for pair in read_pairs(source, _say):
         result, main = _backtest_pair(pair, wish)
-        typer.echo((backtest_json if output is OutputFormat.JSON else backtest_text)(result, main))
-        pages.append(backtest_page(result, main))
+        detection = None if labelled is None else detection_of(result, main, labelled)
+        typer.echo((backtest_json if output is OutputFormat.JSON else backtest_text)(result, main, detection))
+        pages.append(backtest_page(result, main, detection))
     if plot is not None:
         write_bytes(plot, "\n".join(pages).encode())
         _say(f"wrote {plot}")

@@ -48,6 +48,12 @@ class DemandSource:
     lookback: str = "14d"
     as_of: tuple[str, ...] = ()
 
+    @property
+    def main_file(self) -> str:
+        """Path of the target's file, without a column; empty where there is none."""
+        text = self.requests or self.signups or ""
+        return _path_and_column(text)[0]
+
 
 def read_pairs(source: DemandSource, say: Callable[[str], None]) -> list[SeriesPair]:
     """Return sign-ups and requests per region and tier; the target's keys decide.
@@ -122,13 +128,17 @@ def _query_pairs(source: DemandSource, say: Callable[[str], None]) -> list[Serie
     return _matched(answers[0], answers[1], say)
 
 
+def _path_and_column(text: str) -> tuple[str, str | None]:
+    if file_exists(text) or ":" not in text:
+        return text, None
+    path, _, column = text.rpartition(":")
+    return path, column
+
+
 def _read_table(
     text: str, role: str, source: DemandSource, step_seconds: float | None, say: Callable[[str], None]
 ) -> SeriesTable:
-
-    path, column = text, None
-    if not file_exists(text) and ":" in text:
-        path, column = text.rsplit(":", 1)
+    path, column = _path_and_column(text)
     marks_end = source.time_column.endswith(":end")
     if source.step is not None:
         step_seconds = parse_duration(source.step, name="--step")
