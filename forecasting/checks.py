@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from forecasting.backtest.baselines import Baseline
+from forecasting.backtest.rolling import forward_filled
 from forecasting.errors import ForecastingError
 from forecasting.types import DemandForecast, FloatArray
 
@@ -149,6 +151,25 @@ def check_bounded_memory(make: ModelMaker) -> None:
         sizes.append(len(pickle.dumps(model)))
     _require(sizes[1] <= 1.02 * sizes[0] + 1024, f"memory must be bounded; it grew from {sizes[0]} to {sizes[1]} bytes")
     _require(sizes[1] <= _MAX_BYTES, f"a model may hold {_MAX_BYTES} bytes, not {sizes[1]}")
+
+
+def check_baseline(make: Callable[[], Baseline]) -> None:
+    """Run the laws that hold for a baseline of the backtest; it sees a filled history and names one horizon.
+
+    Raises:
+        ConformanceError: If it answers with no count, with quantiles that cross, or not the same twice.
+    """
+    for values in _example_series():
+        history = forward_filled(np.asarray(values, dtype=np.float64))
+        for scale in (1e-6, 1.0, 1e9):
+            one, two = (make().forecast(history * scale, _NUM_STEPS) for _ in range(2))
+            _require(math.isfinite(one.point) and one.point >= 0.0, "a point must be a finite count")
+            _require(one == two, "the same counts must give the same forecast")
+            quantiles = np.asarray(one.quantiles if one.quantiles is not None else (one.point,))
+            _require(bool(np.isfinite(quantiles).all() and (quantiles >= 0.0).all()), "quantiles must be counts")
+            _require(bool((np.diff(quantiles) >= 0.0).all()), "quantiles must not cross")
+    level = make().forecast(np.full(100, 7.0), _NUM_STEPS).point
+    _require(abs(level - 7.0) <= 0.35 * 7.0, f"a constant of 7 was forecast as {level}")
 
 
 def _example_series() -> list[list[float]]:

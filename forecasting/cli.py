@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from forecasting.capacity import CapacityModel
     from forecasting.charts import ForecastPanel
     from forecasting.demand.events import DemandEvent
+    from forecasting.traces import TraceFormat
     from forecasting.types import DemandForecast, DemandSeries
 
 _MAX_STEPS = 10_000
@@ -30,6 +31,16 @@ class OutputFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class InputFormat(StrEnum):
+    """What the file of ``--requests`` is: a table of counts or a published serving trace."""
+
+    CSV = "csv"
+    BURSTGPT = "burstgpt"
+    AZURE = "azure"
+    MOONCAKE = "mooncake"
+    SERVEGEN = "servegen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +67,9 @@ class _BacktestWish:
 SignupsOption = Annotated[str | None, typer.Option("--signups", help="Sign-ups: FILE[:COLUMN], CSV or Parquet.")]
 RequestsOption = Annotated[
     str | None, typer.Option("--requests", help="Requests: FILE[:COLUMN]; the target where given.")
+]
+FormatOption = Annotated[
+    InputFormat, typer.Option("--format", help="Format of --requests: a table of counts or a public trace.")
 ]
 HorizonOption = Annotated[str, typer.Option("--horizon", help="How far ahead, for example 60m.")]
 StepOption = Annotated[
@@ -106,6 +120,7 @@ def forecast(
     requests_query: RequestsQueryOption = None,
     lookback: LookbackOption = "14d",
     plot: PlotOption = None,
+    input_format: FormatOption = InputFormat.CSV,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Forecast demand from files or Prometheus, without changing anything."""
@@ -125,6 +140,7 @@ def forecast(
         requests_query=requests_query,
         lookback=lookback,
         as_of=tuple(as_of or ()),
+        trace_format=_trace_format(input_format),
     )
     model = read_capacity(capacity) if capacity is not None else None
     wish = _Wish(
@@ -154,13 +170,17 @@ def backtest(
     season: SeasonOption = "24h,168h",
     counter: CounterOption = False,
     time_column: TimeColumnOption = "timestamp",
+    waves: Annotated[
+        str | None, typer.Option("--waves", help="Labelled surges, FILE.csv (start,end) or .json; judges the alarms.")
+    ] = None,
     plot: Annotated[str | None, typer.Option("--plot", help="Write a page: FILE.html.")] = None,
+    input_format: FormatOption = InputFormat.CSV,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Backtest our forecast and named baselines on a file, causally, origin by origin."""
-    from forecasting.backtest.report import backtest_json, backtest_page, backtest_text
+    from forecasting.backtest.report import backtest_json, backtest_page, backtest_text, detection_of
     from forecasting.errors import InputError
-    from forecasting.io import write_bytes
+    from forecasting.io import read_waves, write_bytes
     from forecasting.sources import DemandSource, read_pairs
 
     if plot is not None and not plot.endswith(".html"):
@@ -172,12 +192,21 @@ def backtest(
         baselines=_baseline_names(baselines),
         seasons=_seasons(season),
     )
-    source = DemandSource(signups=signups, requests=requests, time_column=time_column, counter=counter, step=step)
+    source = DemandSource(
+        signups=signups,
+        requests=requests,
+        time_column=time_column,
+        counter=counter,
+        step=step,
+        trace_format=_trace_format(input_format),
+    )
+    labelled = read_waves(waves, series_name=source.main_file) if waves is not None else None
     pages: list[str] = []
     for pair in read_pairs(source, _say):
         result, main = _backtest_pair(pair, wish)
-        typer.echo((backtest_json if output is OutputFormat.JSON else backtest_text)(result, main))
-        pages.append(backtest_page(result, main))
+        detection = None if labelled is None else detection_of(result, main, labelled)
+        typer.echo((backtest_json if output is OutputFormat.JSON else backtest_text)(result, main, detection))
+        pages.append(backtest_page(result, main, detection))
     if plot is not None:
         write_bytes(plot, "\n".join(pages).encode())
         _say(f"wrote {plot}")
@@ -224,6 +253,14 @@ def _baseline_names(text: str) -> tuple[str, ...]:
         if name not in ALL_BASELINES:
             raise InputError(f"--baselines: unknown '{name}'; known are light, all, {', '.join(ALL_BASELINES)}")
     return tuple(dict.fromkeys(names))
+
+
+def _trace_format(input_format: InputFormat) -> TraceFormat | None:
+    from forecasting.traces import TraceFormat
+
+    if input_format is InputFormat.CSV:
+        return None
+    return TraceFormat.AZURE_LLM if input_format is InputFormat.AZURE else TraceFormat(input_format.value)
 
 
 def _check_plot(plot: str | None) -> None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from forecasting.backtest.waves import Wave, parse_waves
 from forecasting.capacity import CapacityModel, parse_capacity
 from forecasting.charts import Picture
 from forecasting.errors import ForecastingError, InputError
@@ -67,6 +68,30 @@ def read_trace(path: str, request: TraceRequest) -> DemandSeries:
     """
     with _opened(path) as file:
         return parse_trace(_text_lines(file, path), request)
+
+
+def read_waves(path: str, *, series_name: str) -> tuple[Wave, ...]:
+    """Read labelled windows of surges; see :mod:`forecasting.backtest.waves` for the formats.
+
+    Args:
+        path: The file, CSV or JSON.
+        series_name: File name of the series that is judged; chooses among the names of a JSON object.
+
+    Returns:
+        The windows.
+
+    Raises:
+        InputError: If the file is missing, too large or of neither format.
+    """
+    with _opened(path) as file:
+        content = file.read(MAX_SMALL_FILE_BYTES + 1)
+    if len(content) > MAX_SMALL_FILE_BYTES:
+        raise InputError(f"{path}: larger than {MAX_SMALL_FILE_BYTES} bytes; is this a list of windows?")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save the file as UTF-8") from error
+    return parse_waves(text, source=path, series_name=series_name)
 
 
 def read_capacity(path: str) -> CapacityModel:

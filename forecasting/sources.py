@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from forecasting.durations import parse_duration, parse_option_time
 from forecasting.errors import InputError
-from forecasting.io import fetch_http, file_exists, read_series, utc_now
+from forecasting.io import fetch_http, file_exists, read_series, read_trace, utc_now
 from forecasting.prometheus import aligned_request, read_range
 from forecasting.tables import SeriesTable, TableRequest
+from forecasting.traces import TraceFormat, TraceRequest
 from forecasting.types import DemandSeries, SeriesKey
 
+_TRACE_STEP = "5m"
 SeriesPair = tuple[DemandSeries | None, DemandSeries | None]
 """Sign-ups and requests of one region and tier; at least one of them is known."""
 
@@ -35,6 +37,7 @@ class DemandSource:
         requests_query: PromQL of requests per step.
         lookback: How much history to ask Prometheus for, as text.
         as_of: Times of the forecasts, as text; Prometheus is asked up to the latest.
+        trace_format: Format of a public serving trace in ``requests``; None reads a table of counts.
     """
 
     signups: str | None
@@ -47,6 +50,13 @@ class DemandSource:
     requests_query: str | None = None
     lookback: str = "14d"
     as_of: tuple[str, ...] = ()
+    trace_format: TraceFormat | None = None
+
+    @property
+    def main_file(self) -> str:
+        """Path of the target's file, without a column; empty where there is none."""
+        text = self.requests or self.signups or ""
+        return _path_and_column(text)[0]
 
 
 def read_pairs(source: DemandSource, say: Callable[[str], None]) -> list[SeriesPair]:
@@ -63,6 +73,8 @@ def read_pairs(source: DemandSource, say: Callable[[str], None]) -> list[SeriesP
         InputError: If nothing was named, or what was named is wrong.
         NotEnoughDataError: If a series is too short.
     """
+    if source.trace_format is not None:
+        return [(None, _read_trace(source, source.trace_format))]
     if source.prometheus is not None:
         return _query_pairs(source, say)
     if source.signups is None and source.requests is None:
@@ -77,6 +89,18 @@ def read_pairs(source: DemandSource, say: Callable[[str], None]) -> list[SeriesP
     if signups is not None and steps != {signup_step} and len(steps) == 1:
         signups = _read_table(source.signups or "", "signups", source, steps.pop(), say)
     return _matched(signups.series if signups is not None else (), requests.series, say)
+
+
+def _read_trace(source: DemandSource, trace_format: TraceFormat) -> DemandSeries:
+    """Count the requests of a public trace per step; it knows no sign-ups."""
+    if source.prometheus is not None or source.signups is not None or source.requests is None:
+        raise InputError(f"--format {trace_format}: a trace holds requests; give it alone, with --requests FILE")
+    if source.counter:
+        raise InputError(f"--format {trace_format}: a trace holds requests one by one; leave --counter out")
+    step_seconds = parse_duration(source.step or _TRACE_STEP, name="--step")
+    return read_trace(
+        source.requests, TraceRequest(source=source.requests, trace_format=trace_format, step_seconds=step_seconds)
+    )
 
 
 def _matched(
@@ -122,13 +146,17 @@ def _query_pairs(source: DemandSource, say: Callable[[str], None]) -> list[Serie
     return _matched(answers[0], answers[1], say)
 
 
+def _path_and_column(text: str) -> tuple[str, str | None]:
+    if file_exists(text) or ":" not in text:
+        return text, None
+    path, _, column = text.rpartition(":")
+    return path, column
+
+
 def _read_table(
     text: str, role: str, source: DemandSource, step_seconds: float | None, say: Callable[[str], None]
 ) -> SeriesTable:
-
-    path, column = text, None
-    if not file_exists(text) and ":" in text:
-        path, column = text.rsplit(":", 1)
+    path, column = _path_and_column(text)
     marks_end = source.time_column.endswith(":end")
     if source.step is not None:
         step_seconds = parse_duration(source.step, name="--step")

@@ -220,7 +220,9 @@ def _count(text: str, name: str, line: int, request: TableRequest) -> float:
             " leave the cell empty where the count is unknown"
         ) from error
     if not count < math.inf:
-        raise InputError(f"{request.source}:{line}: column '{_shown(name)}' holds '{_shown(compact)}'; counts are finite")
+        raise InputError(
+            f"{request.source}:{line}: column '{_shown(name)}' holds '{_shown(compact)}'; counts are finite"
+        )
     if count < 0.0:
         raise InputError(
             f"{request.source}:{line}: column '{_shown(name)}' holds {_shown(compact)}; counts are not negative"
@@ -242,7 +244,11 @@ def _append(column: _Column, seconds: float, count: float, line: int, request: T
 
 def _regular(key: SeriesKey, column: _Column, request: TableRequest) -> DemandSeries:
     """Put readings on a grid of the file's own step, then sum them to the step that is wanted."""
-    label = request.source if key == SeriesKey() else f"{request.source} ({_shown(key.region or '-')}/{_shown(key.tier or '-')})"
+    label = (
+        request.source
+        if key == SeriesKey()
+        else f"{request.source} ({_shown(key.region or '-')}/{_shown(key.tier or '-')})"
+    )
     times = np.asarray(column.seconds)
     counts = np.asarray(column.counts)
     if int(np.sum(np.isfinite(counts))) < _MIN_POINTS + request.counter:

@@ -47,9 +47,10 @@ class Baseline(Protocol):
 
 
 class LastValue:
-    """The last value; also dynamo's ``constant`` predictor, and what reactive scaling amounts to."""
+    """The last value, which is what reactive scaling amounts to; dynamo ships it as its ``constant`` predictor."""
 
-    name = "last-value"
+    def __init__(self, name: str = "last-value") -> None:
+        self.name = name
 
     def forecast(self, history: FloatArray, horizon: int) -> BaselineForecast:
         """Return the last value."""
@@ -194,13 +195,8 @@ class CraneEffective:
         if ordered.size >= keep:
             threshold = min(threshold, float(ordered[keep - 1]))
         spectrum[(amplitude < threshold) & (frequency > 1.0 / 3600.0)] = 0.0
-        day: FloatArray = np.maximum(np.real(np.fft.ifft(spectrum))[-season_of(self._season) :], 0.01)
+        day: FloatArray = np.maximum(np.real(np.fft.ifft(spectrum))[-self._season :], 0.01)
         return day
-
-
-def season_of(season_steps: int) -> int:
-    """Return the season in steps, at least one."""
-    return max(1, season_steps)
 
 
 class DynamoKalman:
@@ -247,7 +243,9 @@ class UnobservedLogTrend:
             return BaselineForecast(point=float(history[-1]))
         model = module.UnobservedComponents(window, level="lltrend")
         if self._parameters is None or self._calls % 24 == 0:
-            self._parameters = model.fit(disp=0, maxiter=50, start_params=self._parameters).params
+            self._parameters = model.fit(
+                disp=0, maxiter=50, start_params=self._parameters, warn_convergence=False
+            ).params
         self._calls += 1
         result = model.filter(self._parameters).get_forecast(horizon)
         mean, deviation = float(result.predicted_mean[-1]), math.sqrt(max(float(result.var_pred_mean[-1]), 0.0))
@@ -358,6 +356,7 @@ LIGHT_BASELINES = (
     "phpa-linear",
     "phpa-holt-winters",
     "crane",
+    "dynamo-constant",
     "dynamo-kalman",
 )
 """Baselines that need nothing but numpy; the default."""
@@ -379,9 +378,10 @@ def make_baseline(name: str, *, season_steps: int, step_seconds: float) -> Basel
     Raises:
         ForecastingError: If the name is unknown.
     """
-    season = season_of(season_steps)
+    season = max(1, season_steps)
     makers: dict[str, Callable[[], Baseline]] = {
         "last-value": LastValue,
+        "dynamo-constant": lambda: LastValue("dynamo-constant"),
         "seasonal-naive": lambda: SeasonalNaive(season),
         "hpa": lambda: HorizontalPodAutoscaler(step_seconds),
         "predictkube-like": lambda: PredictKubeLike(season),

@@ -5,15 +5,27 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections.abc import Sequence
 
 from forecasting.backtest.rolling import UNMET_TARGETS, BacktestResult, Score
+from forecasting.backtest.waves import Detection, Wave, judge_alarms
 from forecasting.durations import describe_duration, describe_time
 from forecasting.types import DemandSeries
 
 SCHEMA = "meltguard.backtest/v1"
 
 
-def backtest_json(result: BacktestResult, series: DemandSeries) -> str:
+def detection_of(result: BacktestResult, series: DemandSeries, waves: Sequence[Wave]) -> Detection:
+    """Return how the alarms of a backtest met labelled waves within the judged span."""
+    return judge_alarms(
+        waves,
+        [series.start_of(index + 1) for index in result.alarms],
+        start=series.start_of(int(result.origins[0]) + 1),
+        end=series.start_of(int(result.origins[-1]) + 1),
+    )
+
+
+def backtest_json(result: BacktestResult, series: DemandSeries, detection: Detection | None = None) -> str:
     """Return the outcome as one line of JSON."""
     document: dict[str, object] = {
         "schema": SCHEMA,
@@ -31,7 +43,34 @@ def backtest_json(result: BacktestResult, series: DemandSeries) -> str:
         "skill": skill_line(result),
         "scores": [_score(score) for score in result.scores],
     }
+    if detection is not None:
+        document["detection"] = _detection(detection)
     return json.dumps(document, allow_nan=False)
+
+
+def _detection(detection: Detection) -> dict[str, object]:
+    rate = detection.false_alarms_per_30_days
+    return {
+        "num_waves": len(detection.waves),
+        "num_detected": detection.num_detected,
+        "median_delay_seconds": detection.median_delay_seconds,
+        "waves": [
+            {"start": describe_time(wave.start), "end": describe_time(wave.end), "delay_seconds": delay}
+            for wave, delay in zip(detection.waves, detection.delays_seconds, strict=True)
+        ],
+        "false_alarms": [describe_time(alarm) for alarm in detection.false_alarms],
+        "false_alarms_per_30_quiet_days": None if rate is None else _number(rate),
+    }
+
+
+def _detection_line(detection: Detection) -> str:
+    delay, rate = detection.median_delay_seconds, detection.false_alarms_per_30_days
+    return (
+        f"labelled waves: {detection.num_detected} of {len(detection.waves)} called, median delay"
+        f" {'-' if delay is None else describe_duration(delay)} (missed ones count as latest);"
+        f" {len(detection.false_alarms)} false alarms"
+        f" ({'-' if rate is None else f'{rate:.2f}'} per 30 quiet days)"
+    )
 
 
 def _score(score: Score) -> dict[str, object]:
@@ -72,7 +111,7 @@ def skill_line(result: BacktestResult) -> str:
     )
 
 
-def backtest_text(result: BacktestResult, series: DemandSeries) -> str:
+def backtest_text(result: BacktestResult, series: DemandSeries, detection: Detection | None = None) -> str:
     """Return the outcome as lines for a terminal, without a final newline."""
     step = series.step_seconds
     lines = [
@@ -81,6 +120,7 @@ def backtest_text(result: BacktestResult, series: DemandSeries) -> str:
         f" {describe_duration(result.horizon_steps * step)} ahead in steps of {describe_duration(step)}",
         f"surge alarms: {len(result.alarms)} ({result.alarms_per_30_days:.2f} per 30 days),"
         f" {result.surge_ratio:.1%} of the points inside surges",
+        *(() if detection is None else (_detection_line(detection),)),
         skill_line(result),
     ]
     header = ["forecaster", "relMAE", "MASE", *(f"over@{target:.0%}" for target in UNMET_TARGETS), "rel@2%", "causal"]
@@ -108,7 +148,7 @@ def _percent(value: float) -> str:
     return f"{100.0 * value:.1f}%" if math.isfinite(value) else "-"
 
 
-def backtest_page(result: BacktestResult, series: DemandSeries) -> str:
+def backtest_page(result: BacktestResult, series: DemandSeries, detection: Detection | None = None) -> str:
     """Return a self-contained HTML page: over-provisioning per forecaster as bars, and the table."""
     scores = sorted(result.scores, key=lambda score: score.over[0.02])
     worst = max((score.over[0.02] for score in scores), default=1.0) or 1.0
@@ -129,5 +169,5 @@ def backtest_page(result: BacktestResult, series: DemandSeries) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>meltguard backtest</title>'
         "<style>body{margin:2rem auto;max-width:64rem;font:16px/1.5 system-ui,sans-serif}pre{overflow:auto}</style>"
         "</head><body>\n<h1>Over-provisioned capacity at 2 % unmet demand</h1>\n"
-        f"{figure}\n<pre>{html.escape(backtest_text(result, series))}</pre>\n</body></html>\n"
+        f"{figure}\n<pre>{html.escape(backtest_text(result, series, detection))}</pre>\n</body></html>\n"
     )

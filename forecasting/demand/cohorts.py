@@ -50,6 +50,7 @@ class SignupCohorts:
 
     def __init__(self, *, step_seconds: float, settings: ForecastSettings) -> None:
         """Start without users."""
+        self._kernel = settings.kernel
         self._weights, self._decay = exponential_kernel(settings.kernel, step_seconds=step_seconds)
         self._sums = np.zeros(self._weights.size)
         self.levels = Levels(settings)
@@ -97,6 +98,22 @@ class SignupCohorts:
             Factors, >= 0, shape ``(num_horizons,)``; NaN while no sign-ups are known.
         """
         return self._ratio(self._recent * np.exp(log_growth(self._steps)))
+
+    def reason(self, requests: float) -> str:
+        """Return the kernel's factors and how its requests compare with those made, in words.
+
+        Args:
+            requests: The present level of requests per step.
+        """
+        kernel, explained = self._kernel, float(self._weights @ self._sums)
+        beyond = max(requests - explained, 0.0)
+        ratio = f", ratio {requests / explained:.3g}" if explained > TINY else ""
+        return (
+            f"kernel: {kernel.requests_per_signup:.4g} requests per sign-up, {kernel.first_session_ratio:.0%} of them"
+            f" in a first session of {kernel.first_session_seconds:.4g} s, retention falling as age ** -"
+            f"{kernel.retention_exponent:.3g}; the sign-ups seen explain {explained:.6g} of {requests:.6g} requests"
+            f" per step{ratio}, baseline users the other {beyond:.6g}"
+        )
 
     def _ratio(self, path: FloatArray) -> FloatArray:
         """Return requests at the horizons over those of now, for sign-ups that follow a path of shape (num_steps,)."""

@@ -131,6 +131,10 @@ class ExpertBank:
         """
         return self._cohorts.growth(log_growth)
 
+    def cohort_reason(self) -> str:
+        """Return the factors of the cohort kernel in words."""
+        return self._cohorts.reason(self.levels.fast)
+
     def _look_ahead(self, index: int) -> Outlook:
         levels, num_horizons = self.levels, self._horizons.size
         points = np.empty((len(Expert), num_horizons))

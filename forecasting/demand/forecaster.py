@@ -247,6 +247,7 @@ class DemandForecaster:
             reasons.append(
                 f"cohorts of sign-ups alone would ask for {points[column]:.6g} at {int(self._horizons[column])} steps"
             )
+            reasons.append(self._bank.cohort_reason())
         if self.surge.phase is not SurgePhase.CALM:
             reasons.append(f"{self.surge.phase.value}: quantiles are calibrated on surges, scale-down should wait")
         if np.any(factors != 1.0):

@@ -190,3 +190,43 @@ def test_the_wave_of_november_2019_is_a_surge() -> None:
     assert document["surge"]["state"] in {"onset", "surge"}
     assert document["issued_at"] == "2019-11-08T15:00:00Z"
     assert document["step_seconds"] == 3600
+
+
+TRACES = {
+    "burstgpt": "Timestamp,Model\n" + "".join(f"{second},ChatGPT\n" for second in range(0, 3600, 5)),
+    "azure": "TIMESTAMP,ContextTokens\n"
+    + "".join(f"2024-05-10 00:{second // 60:02}:{second % 60:02}.0000000,1\n" for second in range(0, 3600, 5)),
+    "mooncake": "".join(f'{{"timestamp": {1000 * second}}}\n' for second in range(0, 3600, 5)),
+    "servegen": "".join(f"{second},0.2,1\n" for second in range(0, 3600, 60)),
+}
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_a_public_trace_is_read_with_its_format(tmp_path: Path, name: str) -> None:
+    """A request every five seconds is forecast as twelve a minute, whatever the trace is written in."""
+    path = tmp_path / "trace"
+    path.write_text(TRACES[name], encoding="utf-8")
+    result = run("--requests", str(path), "--format", name, "--step", "1m", "--horizon", "5m", "--output", "json")
+    assert result.exit_code == 0, result.output
+    middle = [point["quantiles"]["0.5"] for point in json.loads(result.stdout)["points"]]
+    assert middle == pytest.approx([12.0] * 5, rel=0.01)
+
+
+def test_a_trace_with_sign_ups_is_refused(tmp_path: Path) -> None:
+    """Traces hold requests only, and the message says how to give them."""
+    result = run("--requests", "trace", "--signups", "counts.csv", "--format", "burstgpt")
+    assert isinstance(result.exception, ForecastingError)
+    assert "give it alone" in str(result.exception)
+
+
+def test_the_kernel_and_the_baseline_users_are_among_the_reasons(counts: Path) -> None:
+    """Every factor from sign-ups to requests is visible, and what sign-ups do not explain is named."""
+    result = run("--requests", str(counts), "--signups", str(counts), "--output", "json")
+    reasons = " ".join(json.loads(result.stdout)["reasons"])
+    for part in (
+        "6.3 requests per sign-up",
+        "45% of them in a first session of 600 s",
+        "age ** -0.65",
+        "baseline users",
+    ):
+        assert part in reasons
