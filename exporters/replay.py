@@ -8,7 +8,6 @@ file does not hold stays absent.
 from __future__ import annotations
 
 import csv
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,10 @@ from exporters.simulated import MARGIN_REFERENCE_CELSIUS
 
 MAX_ROWS = 2_000_000
 MAX_GPUS = 64
+MAX_UNIX_SECONDS = 1e11
+"""A time further than this from 1970 is a mistake, and so large that seconds would lose their digits."""
+MAX_NUMBER = 1e12
+"""No cell of a log about a GPU holds a larger number; sums over the longest log stay finite."""
 PAUSE_SECONDS = 1.0
 """Between the last row and the first one again."""
 
@@ -55,26 +58,29 @@ class Row:
 
 
 def _number(text: str | None) -> float | None:
-    """Return the number in a cell such as ``61.50 W`` or ``97 %``; None for ``[N/A]`` and the like."""
+    """Return the number in a cell such as ``61.50 W`` or ``97 %``; None for ``[N/A]``, NaN and the like."""
     try:
         value = float((text or "").strip().split(" ")[0])
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= MAX_NUMBER else None
 
 
 def parse_time(text: str) -> float:
     """Return Unix seconds of an ISO time, Unix seconds or the driver's ``2025/03/26 12:00:00.123`` (taken as UTC).
 
     Raises:
-        ValueError: If the text is none of them.
+        ValueError: If the text is none of them, or no time of this age of the world.
     """
     cleaned = text.strip()
     try:
-        return float(cleaned)
+        seconds = float(cleaned)
     except ValueError:
         moment = datetime.fromisoformat(cleaned.replace("/", "-"))
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+        seconds = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    if not abs(seconds) <= MAX_UNIX_SECONDS:
+        raise ValueError(f"{cleaned!r} lies too far from 1970")
+    return seconds
 
 
 def read_rows(path: Path) -> dict[str, list[Row]]:
@@ -88,6 +94,8 @@ def read_rows(path: Path) -> dict[str, list[Row]]:
             return _parse(file, path)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except csv.Error as error:
+        raise SettingsError(f"{path}: is no CSV: {error}") from error
 
 
 def _parse(lines: Iterable[str], path: Path) -> dict[str, list[Row]]:

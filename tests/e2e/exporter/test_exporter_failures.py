@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.exporter_process import ExporterProcess, running_states
 from tests.nvml_stub.stub import StubState, uuid_of
@@ -204,18 +206,42 @@ def test_energy_counter_survives_the_collector(start: Start, hardware: StubState
     exporter.wait(lambda: all(joules()[uuid] > value for uuid, value in before.items()))
 
 
+_VALUES = st.one_of(
+    st.integers(-(10**12), 10**12).map(str),
+    st.floats().map(str),
+    st.sampled_from(("none", "all", "nvmlDeviceGetPowerUsage", "", "nan", "x" * 300)),
+)
+_KEYS = st.one_of(
+    st.sampled_from(("count", "init_status", "status", "gpu.", "gpu.-1.status", "gpu.99.hang", "gpu.0.", "=", "")),
+    st.builds(
+        "gpu.{}.{}".format,
+        st.integers(0, 8),
+        st.sampled_from(
+            ("power_watts", "ambient_celsius", "utilization", "memory_used_mib", "garbage", "status", "xid", "mig")
+            + ("xid_sequence", "processes", "pid", "sm_util")
+        ),
+    ),
+)
+_STATES = st.one_of(
+    st.lists(st.builds("{}={}".format, _KEYS, _VALUES), max_size=12).map("\n".join),
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200),
+)
+
+
 def test_nonsense_state_files_break_nothing(start: Start, hardware: StubState) -> None:
-    """Whatever the hardware is told, the server answers."""
+    """Whatever the hardware is told, the server answers, and comes back to itself with the hardware."""
     exporter = start(LIGHT)
     exporter.wait(lambda: exporter.reasons() == running_states(8))
-    for text in (
-        "",
-        "gpu.=\n====\n\x00\x01",
-        "gpu.99.hang=all\ncount=-3\n",
-        "gpu.0.power_watts=nan\ncount=x\n",
-        "a" * 5000,
-    ):
+
+    @settings(max_examples=40, deadline=None)
+    @given(text=_STATES)
+    def answers(text: str) -> None:
         hardware.write_text(text)
-        time.sleep(0.3)
+        # Long enough for a reading of the one or the other kind, not for a judgement on it.
+        time.sleep(0.25)
         assert exporter.get("/metrics")[0] == 200
         assert exporter.get("/api/v1/gpus")[0] == 200
+
+    answers()
+    hardware.set(count=8)
+    exporter.wait(lambda: exporter.reasons() == running_states(8), seconds=40.0)

@@ -17,11 +17,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import bcrypt
+import numpy as np
 import pytest
 import trustme
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from exporters.metric_names import EXPORTER_METRICS, GPU_LABELS
+from forecasting.thermal.priors import GainRecord
+from forecasting.thermal.settings import ThermalSettings
+from forecasting.thermal.state import StoredGpu, ThermalState
+from forecasting.thermal.storage import save_state
 from tests.exporter_process import ExporterProcess, running_exporter, running_states
 from tests.kubelet import pod, running_kubelet
 from tests.nvml_stub.stub import StubState, uuid_of
@@ -195,6 +200,37 @@ def test_tls_and_users(start: Start, tmp_path: Path) -> None:
     assert status("/metrics", "wrong")[0] == 401
     assert status("/metrics", "secret")[0] == 200
     assert status("/healthz", None)[0] == 200
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff{", b'{"schema": "meltguard.thermal_state/v2"}'])
+def test_a_broken_thermal_state_is_reported_and_ignored(start: Start, tmp_path: Path, content: bytes) -> None:
+    """The exporter starts from priors, derives thermals and says that the file was ignored."""
+    path = tmp_path / "thermal.json"
+    path.write_bytes(content)
+    exporter = start("--thermal-state", str(path))
+    exporter.wait(lambda: "meltguard_gpu_thermal_resistance_celsius_per_watt" in exporter.samples())
+    assert exporter.log.read_text().count("exporter.thermal_state_ignored") == 1
+
+
+def test_gains_of_the_last_run_are_taken_up(start: Start, tmp_path: Path) -> None:
+    """A GPU in the file starts from its gains, and the file is kept up."""
+    path = tmp_path / "thermal.json"
+    settings = ThermalSettings()
+    record = GainRecord(uuid=uuid_of(3), slot="00000000:04:00.0", plateau_gains_celsius=np.full(8, 8.75))
+    stored = StoredGpu(record=record, power_limit_watts=700.0)
+    before = ThermalState(saved_at_seconds=1.0, time_constants_seconds=settings.time_constants_seconds, gpus=(stored,))
+    save_state(path, before)
+    exporter = start("--thermal-state", str(path))
+
+    def resistances() -> dict[str, float]:
+        rows = exporter.samples().get("meltguard_gpu_thermal_resistance_celsius_per_watt", [])
+        return {labels["gpu"]: value for labels, value in rows}
+
+    exporter.wait(lambda: len(resistances()) == 8)
+    assert resistances()["3"] == pytest.approx(0.1)
+    assert resistances()["0"] != pytest.approx(0.1)
+    exporter.wait(lambda: json.loads(path.read_bytes())["saved_at_seconds"] > 1.0)
+    assert [gpu["uuid"] for gpu in json.loads(path.read_bytes())["gpus"]] == [uuid_of(3)]
 
 
 def test_users_change_while_it_runs(start: Start, tmp_path: Path) -> None:
