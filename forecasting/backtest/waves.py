@@ -13,7 +13,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 
 from forecasting.durations import parse_time
 from forecasting.errors import InputError
@@ -133,8 +132,8 @@ def _json_pairs(text: str, source: str, series_name: str) -> list[tuple[object, 
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not valid JSON; write [[START, END], ...]") from error
     if isinstance(document, dict):
-        wanted = PurePosixPath(series_name).name
-        names = [name for name in document if PurePosixPath(name).name == wanted]
+        wanted = series_name.rsplit("/", 1)[-1]
+        names = [name for name in document if name.rsplit("/", 1)[-1] == wanted]
         if len(document) == 1 and not names:
             names = list(document)
         if len(names) != 1:

@@ -128,6 +128,8 @@ def test_wheel_holds_the_packages_and_nothing_else():
         ("def f():\n    import forecasting\n", []),
         ("if TYPE_CHECKING:\n    import forecasting\n", []),
         ("from . import forecasting\nimport forecastings\n", []),
+        ("from exporters.thermal_memory import ThermalMemory\n", [1]),
+        ("from exporters import thermal_memory\n", [1]),
     ],
 )
 def test_eager_imports_are_those_that_run_on_loading(source, lines):
