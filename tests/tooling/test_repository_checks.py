@@ -99,7 +99,7 @@ def test_links_of_a_page_without_addresses_and_code():
         ("cd /ro" + "ot/.cache", True),
         ("cd /wo" + "rk/main\n", True),
         ("https://example.org/home/page", False),
-        ("relative/work/dir and docs/root/x", False),
+        ("relative/wo" + "rk/dir and docs/ro" + "ot/x", False),
         ("HOME=/ho" + "me/nonroot", False),
         ("the root / is read-only", False),
     ],
