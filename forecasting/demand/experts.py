@@ -33,6 +33,7 @@ class Expert(IntEnum):
     PEAK = 6
     COHORTS = 7
     STACK = 8
+    USUAL = 9
 
 
 class Scale(IntEnum):
@@ -148,6 +149,7 @@ class ExpertBank:
         before = self._ring.back(self._season_back)
         points[Expert.PEAK] = np.fmax(levels.last, before[:num_horizons])
         points[Expert.COHORTS] = self._cohorts.forecast(levels.fast)
+        points[Expert.USUAL] = levels.base
         unit = (levels.last + levels.fast + levels.slow) / 3.0 + 0.02 * self._seasons[0].level + TINY
         features = self._features(points, before, unit)
         predicted = np.maximum(self._learner.points.predict(features), 0.0)
