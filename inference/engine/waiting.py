@@ -37,7 +37,8 @@ def next_tier(
     """Choose the tier whose first image gets rows next.
 
     The cases: the first in the queue fits beside what is kept for other tiers, and goes; or it does not, and then
-    another tier may go within its own reservation, where it takes nothing that the first one waits for.
+    another tier may go within its own reservation, where it takes nothing that the first one waits for; or nobody may,
+    and nothing runs: then the first goes if it fits at all, or a low bound would leave it waiting before idle rows.
 
     Args:
         heads: The first waiting image of each tier that has one.
@@ -50,13 +51,17 @@ def next_tier(
     """
     kept_by_tier = {tier: max(0, reserved - busy_by_tier.get(tier, 0)) for tier, reserved in reserved_by_tier.items()}
     kept = sum(kept_by_tier.values())
-    for place, tier in enumerate(sorted(heads, key=lambda name: heads[name].key)):
+    in_order = sorted(heads, key=lambda name: heads[name].key)
+    for place, tier in enumerate(in_order):
         num_rows = heads[tier].num_rows
         own = kept_by_tier.get(tier, 0)
         fits_beside_others = num_rows <= num_free_rows - (kept - own)
         fits_in_reservation = num_rows <= min(own, num_free_rows)
         if fits_in_reservation or (place == 0 and fits_beside_others):
             return tier
+    is_idle = not any(busy_by_tier.values())
+    if in_order and is_idle and heads[in_order[0]].num_rows <= num_free_rows:
+        return in_order[0]
     return None
 
 
