@@ -10,7 +10,7 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/setup.stamp
 # `now` and seeds are arguments in these; tools/pure_code.toml says what is banned.
-PURE := $(wildcard controller/planning controller/types controller/types controller/errors.py forecasting inference/guard.py)
+PURE := $(wildcard controller/planning controller/types controller/errors.py forecasting inference/guard.py)
 # Their edges, which do I/O: modules of these names, and the two that are named in full.
 IMPURE := $(addprefix --exclude ,io.py cli.py cli forecasting/thermal/prometheus.py forecasting/thermal/storage.py)
 TESTS ?= tests
