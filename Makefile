@@ -99,6 +99,10 @@ real-parts: $(STAMP) ## install the servers and tools that tests start, where th
 cluster: $(STAMP) real-parts ## start a Kubernetes API (etcd and kube-apiserver) on loopback for kubectl; Ctrl-C ends it
 	@$(PYTHON) -m tools.real_parts.cluster
 
+.PHONY: images
+images: ## run the install step of every image without Docker, and say what weighs
+	@tools/measure_images.sh
+
 .PHONY: nightly
 nightly: $(STAMP) real-parts ## run the laws with a thousand random examples each
 	@HYPOTHESIS_PROFILE=nightly $(PYTHON) -m pytest tests/properties --timeout=1800 $(ARGUMENTS)
