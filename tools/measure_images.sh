@@ -25,7 +25,7 @@ for line in "${bounds[@]}"; do
   fi
   # Away from the source tree, so that only what was installed can be what runs.
   (cd "$scratch" && "$scratch/$part/bin/meltguard" "$part" --help >/dev/null) || {
-    printf '%s: error: `meltguard %s --help` does not run from its image\n' "$part" "$part" >&2
+    printf '%s: error: meltguard %s --help does not run from its image\n' "$part" "$part" >&2
     failed=1
   }
 done
