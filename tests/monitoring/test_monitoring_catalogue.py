@@ -23,7 +23,7 @@ def test_what_stands_in_the_repository_is_what_the_catalogue_writes(name):
 
 
 def test_promtool_finds_nothing_to_say(promtool):
-    """promtool accepts every rule file with all of its lints fatal."""
+    """Prometheus accepts every rule file with all of its lints fatal."""
     files = sorted(str(path) for path in (ROOT / FOLDER / "rules").glob("*.yaml"))
     command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -15,7 +15,7 @@ REGION = "cluster, region"
 EXPORTER_JOB = "meltguard-exporter"
 OPERATOR_JOB = "meltguard-operator"
 INFERENCE_JOB = "meltguard-inference"
-FAILED_RESULTS = "failed|error|timeout"
+FAILED_RESULTS = "quota|time_out|conflict|fenced|rejected|failed|error"
 """Values of the label ``result`` of an action that had no effect."""
 
 MARGIN = "gpu:meltguard_gpu_thermal_margin_celsius:min"

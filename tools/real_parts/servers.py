@@ -36,9 +36,17 @@ class PrometheusServer:
             *addresses: `host:port` of servers with `/metrics`.
             labels: labels added to every series.
         """
-        groups = [{"targets": list(addresses), "labels": dict(labels or {})}] if addresses else []
+        self.scrape_groups({addresses: labels or {}} if addresses else {})
+
+    def scrape_groups(self, groups: Mapping[tuple[str, ...], Mapping[str, str]]) -> None:
+        """Replace what is scraped by several groups; takes effect within a second.
+
+        Args:
+            groups: labels added to every series, `job` included where given, by `host:port` of the group's servers.
+        """
+        documents = [{"targets": list(addresses), "labels": dict(labels)} for addresses, labels in groups.items()]
         staged = self.directory / "targets.json.new"
-        staged.write_text(json.dumps(groups), encoding="utf-8")
+        staged.write_text(json.dumps(documents), encoding="utf-8")
         staged.rename(self.directory / "targets.json")
 
     def query(self, promql: str) -> list[dict[str, Any]]:
