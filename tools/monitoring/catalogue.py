@@ -18,7 +18,7 @@ RUNBOOKS_URL = "https://meltguard.dev/runbooks"
 DASHBOARDS_URL = "https://grafana.example.com/d"
 """Where the dashboards are; `--dashboards-url` writes another one."""
 
-_FILES = ("recording", "hardware", "telemetry", "forecast", "controller", "inference")
+_FILES = ("recording", "objectives", "hardware", "telemetry", "forecast", "controller", "inference")
 
 
 def _alerts(file: str, alerts: tuple[Alert, ...], interval: str = "15s") -> Group:
@@ -33,7 +33,12 @@ GROUPS: tuple[Group, ...] = (
         rules=(loaded_mark("recording"), *GPU_RECORDINGS),
     ),
     Group(name="meltguard.recording.controller", file="recording", interval="15s", rules=CONTROLLER_RECORDINGS),
-    Group(name="meltguard.recording.slo", file="recording", interval="30s", rules=slo_recordings()),
+    Group(
+        name="meltguard.objectives",
+        file="objectives",
+        interval="30s",
+        rules=(loaded_mark("objectives"), *slo_recordings()),
+    ),
     _alerts("hardware", HARDWARE_ALERTS),
     _alerts("telemetry", TELEMETRY_ALERTS),
     _alerts("forecast", FORECAST_ALERTS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.monitoring.model import Alert, Board, Component, Recording, Severity
-from tools.monitoring.thresholds import DELIVERY_ERRORS
+from tools.monitoring.thresholds import DELIVERY_ERRORS, DELIVERY_FAILURES
 
 LOADED = "meltguard_rules:loaded:info"
 _OUTSIDE = "The controller does not need alerts to act; people do."
@@ -15,13 +15,12 @@ _DELIVERY: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.META,
         board=Board.PIPELINE,
-        expr="sum by (cluster, alertmanager) (rate(prometheus_notifications_errors_total[5m]))\n"
-        "  / (sum by (cluster, alertmanager) (rate(prometheus_notifications_sent_total[5m])) > 0)\n"
-        f"  > {DELIVERY_ERRORS}",
+        expr="sum by (cluster, alertmanager) (increase(prometheus_notifications_errors_total[5m]))"
+        f" > {DELIVERY_FAILURES}",
         hold="2m",
         labels={"scope": "alertmanager"},
         summary="Alertmanager {{ $labels.alertmanager }} does not take alerts",
-        description="{{ $value | humanizePercentage }} of what Prometheus sends to it is lost.",
+        description="{{ $value | printf `%.0f` }} batches of alerts were lost within 5 minutes.",
         controller=_OUTSIDE,
         why="a restart of Alertmanager is shorter",
     ),

@@ -94,6 +94,12 @@ TRAFFIC_FLOOR = Threshold(
 DELIVERY_ERRORS = Threshold(
     name="share of notifications that fail", value=0.05, unit="", why="a lost retry is no outage, one in twenty is"
 )
+DELIVERY_FAILURES = Threshold(
+    name="batches of alerts that Alertmanager did not take in 5 minutes",
+    value=2,
+    unit="",
+    why="a count: Prometheus 2 counts failed batches, but sent alerts, so their ratio means nothing",
+)
 
 ALL: tuple[Threshold, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Threshold))
 """Every threshold, in order of definition."""
