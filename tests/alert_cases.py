@@ -1,7 +1,7 @@
 """Courses of series that make each alert fire, and courses that look like it and must not. Used with promtool.
 
 Samples stand 15 s apart, in the budgets' cases 60 s. ``fires`` is the first evaluation at which the alert fires; one
-step earlier it must not. Rates are chosen so that Prometheus 2 and 3, whose ranges differ by one sample, agree on the step.
+step earlier it must not. Rates are chosen so that Prometheus 2 and 3, whose ranges differ by one sample, agree on it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from tests.alert_cases import HARDWARE_CASES, MARGIN, POOL, REGION, RUNG, Case, gpu, hold, rise
 from tools.monitoring.catalogue import GROUPS
 
-
 FILES = tuple(dict.fromkeys(group.file for group in GROUPS))
 
 

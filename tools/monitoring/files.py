@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tools.monitoring.reference_page import reference_page
 from tools.monitoring.render import prometheus_rules, rule_files
+from tools.monitoring.runbooks import runbook_pages
 
 FOLDER = "manifests/monitoring"
+RUNBOOKS_FOLDER = "docs/runbooks"
 REFERENCE = "docs/reference/alerts.md"
 
 
@@ -21,5 +23,6 @@ def generated_files(**urls: str) -> dict[str, str]:
     return {
         **{f"{FOLDER}/rules/{name}": text for name, text in rule_files(**urls).items()},
         f"{FOLDER}/prometheus-rules.yaml": prometheus_rules(**urls),
+        **{f"{RUNBOOKS_FOLDER}/{name}": text for name, text in runbook_pages().items()},
         REFERENCE: reference_page(),
     }

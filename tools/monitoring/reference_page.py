@@ -22,7 +22,7 @@ or node is a ticket; a page needs several nodes of a pool, a region, or the cont
 
 
 def _anchor(name: str) -> str:
-    return code(name)
+    return f"[{name}](../runbooks/{name}.md)"
 
 
 def _alert_rows(alerts: tuple[Alert, ...]) -> list[tuple[str, ...]]:
