@@ -163,14 +163,22 @@ class AlertmanagerServer:
         request = urllib.request.Request(f"{self.url}/api/v2/alerts", data=body, headers=headers, method="POST")
         urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS).close()
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts that it knows, with the state (`active` or `suppressed`) of each."""
+        found: list[dict[str, Any]] = _get_json(f"{self.url}/api/v2/alerts")
+        return found
+
 
 @contextmanager
-def running_alertmanager(directory: Path, *, webhook_url: str) -> Iterator[AlertmanagerServer]:
+def running_alertmanager(
+    directory: Path, *, webhook_url: str, configuration: Mapping[str, object] | None = None
+) -> Iterator[AlertmanagerServer]:
     """Start Alertmanager and stop it at the end.
 
     Args:
         directory: an empty folder.
         webhook_url: where it posts every notification, without waiting for more of a group.
+        configuration: another configuration, in place of the one that posts everything to `webhook_url`.
 
     Yields:
         The server.
@@ -180,7 +188,7 @@ def running_alertmanager(directory: Path, *, webhook_url: str) -> Iterator[Alert
         RealPartError: if it does not start.
     """
     program = find_program("prometheus-alertmanager", "alertmanager")
-    configuration = {
+    configuration = configuration or {
         "route": {
             "receiver": "test",
             "group_by": ["alertname"],
