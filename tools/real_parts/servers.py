@@ -97,14 +97,16 @@ def running_prometheus(
     rule_files: Sequence[Path] = (),
     alertmanager_address: str | None = None,
     interval_seconds: float = 0.5,
+    arguments: Sequence[str] = (),
 ) -> Iterator[PrometheusServer]:
     """Start Prometheus and stop it at the end.
 
     Args:
         directory: an empty folder.
-        rule_files: alerting and recording rules, absolute paths.
+        rule_files: alerting and recording rules, absolute paths or patterns of them.
         alertmanager_address: `host:port` to send alerts to, or None.
         interval_seconds: how often it scrapes and evaluates rules.
+        arguments: more arguments of the command.
 
     Yields:
         The server, which scrapes nothing until told to.
@@ -128,7 +130,7 @@ def running_prometheus(
     (directory / "prometheus.yml").write_text(json.dumps(configuration), encoding="utf-8")
     address = f"{LOOPBACK}:{free_port()}"
     command = [program, "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.enable-lifecycle"]
-    process = ChildProcess("prometheus", [*command, f"--web.listen-address={address}"], directory)
+    process = ChildProcess("prometheus", [*command, *arguments, f"--web.listen-address={address}"], directory)
     server = PrometheusServer(process=process, url=f"http://{address}", directory=directory)
     server.scrape()
     try:
