@@ -35,9 +35,46 @@ MAX_CONNECTIONS = 16
 MAX_RETRY_AFTER_SECONDS = 60.0
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """Longest line of a watch; the API's own limit of an object is a tenth of it."""
+READ_BYTES = 64 * 1024
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 FIELD_MANAGER = "meltguard"
+
+
+class Watch:
+    """The events of one watch until it ends, breaks or is closed.
+
+    Args:
+        response: The answer, whose body is the stream.
+        place: What to call it in errors.
+    """
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, place: str) -> None:
+        """Take over the response."""
+        self._response = response
+        self._place = place
+
+    def __iter__(self) -> Iterator[JsonObject]:
+        """Yield events with ``type`` and ``object``.
+
+        Raises:
+            UnreachableError: If the connection broke or fell silent.
+        """
+        rest = b""
+        try:
+            while piece := self._response.read1(READ_BYTES):
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    if line:
+                        yield msgspec.json.decode(line)
+                if len(rest) > MAX_EVENT_BYTES:
+                    raise UnreachableError(f"{self._place}: an event of more than {MAX_EVENT_BYTES} bytes")
+        except (urllib3.exceptions.HTTPError, OSError, msgspec.DecodeError) as error:
+            raise UnreachableError(f"{self._place}: broke off ({error})") from error
+
+    def close(self) -> None:
+        """Close the connection; it is not reused, for it may still carry events."""
+        self._response.close()
 
 
 class KubernetesClient:
@@ -246,8 +283,8 @@ class KubernetesClient:
 
     def watch(
         self, resource: Resource, *, resource_version: str, timeout_seconds: float, silence_seconds: float
-    ) -> Iterator[JsonObject]:
-        """Yield the events of a watch, bookmarks included, until it ends.
+    ) -> Watch:
+        """Begin a watch, bookmarks included; returns when the API has accepted it.
 
         Args:
             resource: What to watch.
@@ -255,13 +292,9 @@ class KubernetesClient:
             timeout_seconds: After which the API ends it, > 0.
             silence_seconds: Longest wait between two events before the connection counts as dead, > 0.
 
-        Yields:
-            Events with ``type`` and ``object``.
-
-        Raises:
-            UnreachableError: If the connection broke or fell silent.
+        Returns:
+            The events, to be iterated and closed.
         """
-        place = f"WATCH {resource.path()}"
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -269,18 +302,14 @@ class KubernetesClient:
             "timeoutSeconds": str(max(1, round(timeout_seconds))),
         }
         timeout = urllib3.Timeout(connect=self._connect_seconds, read=silence_seconds)
+        place = f"WATCH {resource.path()}"
         response = self._send("GET", _target(resource.path(), query), stream_timeout=timeout)
-        try:
-            if response.status >= 400:
+        if response.status >= 400:
+            try:
                 raise _error(response, place)
-            for line in _lines(response, place):
-                event: JsonObject = msgspec.json.decode(line)
-                yield event
-        except (urllib3.exceptions.HTTPError, OSError, msgspec.DecodeError) as error:
-            raise UnreachableError(f"{place}: broke off ({error})") from error
-        finally:
-            # Closed, not given back: a watch that was left early still has events on the wire.
-            response.close()
+            finally:
+                response.close()
+        return Watch(response, place)
 
     def call(
         self,
@@ -359,20 +388,6 @@ def _error(response: urllib3.BaseHTTPResponse, place: str) -> KubernetesError:
         f"{place}: {response.status} {answer.get('message', '')}".rstrip(),
         delay_seconds=_retry_after_seconds(response),
     )
-
-
-def _lines(response: urllib3.BaseHTTPResponse, place: str) -> Iterator[bytes]:
-    """Yield the lines of a stream as they come.
-
-    Raises:
-        UnreachableError: If a line is longer than any event can be.
-    """
-    rest = b""
-    while piece := response.read1(65536):
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from (line for line in whole if line)
-        if len(rest) > MAX_EVENT_BYTES:
-            raise UnreachableError(f"{place}: an event of more than {MAX_EVENT_BYTES} bytes")
 
 
 def _retry_after_seconds(response: urllib3.BaseHTTPResponse) -> float:
