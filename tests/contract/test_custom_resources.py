@@ -17,7 +17,7 @@ CRDS = Path(__file__).parents[2] / "manifests" / "crds"
 
 @pytest.mark.parametrize("name", sorted(rendered()))
 def test_the_manifests_are_what_the_shapes_say(name):
-    """The committed definitions are exactly what the code makes; `python -m controller.operator.resources.manifests`."""
+    """The committed definitions are exactly what the shapes make."""
     assert (CRDS / name).read_text(encoding="utf-8") == rendered()[name]
 
 
