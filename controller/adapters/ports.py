@@ -14,13 +14,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from controller.adapters.learned import LeadTimes as LeadTimes
+from controller.adapters.learned import Learned as Learned
+from controller.adapters.learned import PoolRecord as PoolRecord
 from controller.adapters.targets import PoolTarget
 from controller.types import (
     FlagInForce,
     FleetSnapshot,
     ForecastSet,
     Ownership,
-    PendingNodes,
     Policy,
     PoolCondition,
     Sample,
@@ -195,6 +197,7 @@ class RenderedFlags:
         decision_id: Its ``metadata.version``.
         flags: The limits in it, as the planner knows them.
         ends_at: When its last stage is over and nothing is limited any more; None for a set without limits.
+        feature_flag_text: The same for the FeatureFlag resource, which wants explicit defaults; None: not asked for.
     """
 
     text: str
@@ -202,6 +205,7 @@ class RenderedFlags:
     decision_id: str
     flags: tuple[FlagInForce, ...]
     ends_at: datetime | None = None
+    feature_flag_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,41 +319,6 @@ class NodeSource(Protocol):
     def nodes(self, now: datetime) -> Sample[tuple[NodeFacts, ...]]:
         """Return all nodes, with the time at which that was known to be the truth; absent when unknown."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeadTimes:
-    """Seconds from an order to the first image of a pool's nodes: what is expected now, and from how many arrivals."""
-
-    pool: str
-    p50_seconds: float
-    p95_seconds: float
-    num_arrivals: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolRecord:
-    """What the observation remembers of one pool between passes and over a failover.
-
-    Attributes:
-        pool: The pool.
-        orders: Nodes on their way, oldest first, a bounded number.
-        lead_seconds: Lead times that were seen, oldest first, a bounded number.
-        serving: Nodes that served when they were last counted; None before the first count.
-    """
-
-    pool: str
-    orders: tuple[PendingNodes, ...] = ()
-    lead_seconds: tuple[float, ...] = ()
-    serving: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """What the adapters learned; the operator stores it beside PlanMemory (plain data, msgspec writes it)."""
-
-    pools: tuple[PoolRecord, ...] = ()
-    propagation_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
