@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from controller.adapters.ports import (
+    Acknowledgement,
     CapacityPort,
     FlagPort,
     ForecastPort,
@@ -55,6 +56,7 @@ class Inputs:
         snapshot: The same with flags, approvals, overrides and resets.
         forecasts: Demand forecasts.
         stored_flags: What the flag store says; absent when it does not answer.
+        acknowledgement: What consumers say about the flags; absent when nobody was asked or answered.
         orders: What people said.
         paused: Direction in which the whole policy is paused.
         problems: What is wrong so far.
@@ -65,6 +67,7 @@ class Inputs:
     snapshot: FleetSnapshot
     forecasts: ForecastSet
     stored_flags: Sample[StoredFlags]
+    acknowledgement: Sample[Acknowledgement]
     orders: Orders
     paused: PausedDirection
     problems: tuple[Problem, ...]
@@ -136,6 +139,11 @@ def gather(
         if not stored.intact and stored.token:
             text = "the flags were edited by hand; they are written anew"
             problems.insert(0, Problem(code="FlagsEditedByHand", text=text))
+    heard: Sample[Acknowledgement] = Sample.absent()
+    if stored is not None and stored.rendered.revision > 0:
+        heard = ports.flags.acknowledgement(stored.rendered.revision, now)
+    if heard.value is not None and heard.value.num_consumers > 0:
+        policy = _with_propagation(policy, heard.value.propagation_seconds, period_seconds)
     orders = read_orders(assignment.entry.annotations, frozenset(region.name for region in policy.regions), now)
     problems += [Problem(code="OrderNotUnderstood", text=text) for text in orders.problems]
     resets = {region for region, text in orders.breaker_resets if f"{region}={text}" not in notes.resets_seen}
@@ -152,15 +160,11 @@ def gather(
         snapshot=snapshot,
         forecasts=forecasts,
         stored_flags=stored_flags,
+        acknowledgement=heard,
         orders=orders,
         paused=paused,
         problems=tuple(problems),
     )
-
-
-def with_learned_propagation(policy: Policy, seconds: float, *, period_seconds: float) -> Policy:
-    """Return the policy with a propagation time that was seen, and limits that live long enough for it."""
-    return _with_propagation(policy, seconds, period_seconds)
 
 
 def _with_propagation(policy: Policy, seconds: float, period_seconds: float) -> Policy:

@@ -7,16 +7,13 @@ whether it happened. A failure of any part is a problem in the policy's status a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from controller.adapters.ports import FlagReceipt, WriteOutcome
 from controller.operator.apply import (
-    Fence,
     OrderResult,
     Orders,
     apply_flags,
@@ -26,77 +23,34 @@ from controller.operator.apply import (
 )
 from controller.operator.conditions import Problem
 from controller.operator.entries import Assignment
-from controller.operator.policy_inputs import Inputs, PolicyPorts, PortsFactory, gather
-from controller.operator.settings import OperatorSettings
+from controller.operator.policy_inputs import Inputs, PolicyPorts, gather
+from controller.operator.policy_pass import (
+    PassContext,
+    PassResult,
+    RunnerTools,
+    has_feature_flag,
+    held_plan,
+    intents_of,
+    longest_stay_seconds,
+    needs_repair,
+    problems,
+    resets_seen,
+)
 from controller.operator.state import FencedError, IntentProgress, Notes, PoolIntent, StateStore, Stored
 from controller.planning import plan
 from controller.planning.audit import AuditTrail, DecisionRecord
 from controller.planning.flags import RENEW_BELOW_RATIO
-from controller.telemetry.metrics import ControllerMetrics
 from controller.types import (
     FlagInForce,
     Mode,
     PausedDirection,
     Plan,
     PlanMemory,
-    PoolAction,
 )
 
 RESUME_SECONDS = 60.0
 """A change of size that may not have happened is done within this time of its decision, or decided anew."""
-MAX_RESETS_SEEN = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerTools:
-    """What all policies share.
-
-    Attributes:
-        settings: Of the operator.
-        metrics: Where steps are timed.
-        fence: Returns our epoch; raises NotLeadingError.
-        outrank: Told of a higher epoch that was found.
-        appliers: Threads that resize pools.
-        make_ports: Makes the ports of a policy.
-        audit: Takes audit lines before anything is done.
-    """
-
-    settings: OperatorSettings
-    metrics: ControllerMetrics
-    fence: Fence
-    outrank: Callable[[int], None]
-    appliers: ThreadPoolExecutor
-    make_ports: PortsFactory
-    audit: Callable[[tuple[bytes, ...]], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassResult:
-    """What a pass saw, decided and did.
-
-    Attributes:
-        inputs: What it rested on.
-        plan: What was decided.
-        before: Memory before it.
-        memory: Memory after it.
-        notes: What it set out to do and how far it came.
-        results: What became of each change of size.
-        flags: Limits in force afterwards, as far as known.
-        flag_receipt: What became of the flags; None when none were written.
-        problems: What is wrong, the worst first.
-        is_advisory: Whether it was only reported.
-    """
-
-    inputs: Inputs
-    plan: Plan
-    before: PlanMemory
-    memory: PlanMemory
-    notes: Notes
-    results: tuple[OrderResult, ...]
-    flags: tuple[FlagInForce, ...]
-    flag_receipt: FlagReceipt | None
-    problems: tuple[Problem, ...]
-    is_advisory: bool
+SHOW_UNREADABLE_SECONDS = 600.0
 
 
 class PolicyRunner:
@@ -118,6 +72,7 @@ class PolicyRunner:
         self._audited_at = float("-inf")
         self._flags: tuple[FlagInForce, ...] = ()
         self._rungs: tuple[int, ...] = ()
+        self._unreadable = "", 0.0
         self._log = structlog.get_logger()
 
     def forget(self) -> None:
@@ -167,9 +122,12 @@ class PolicyRunner:
         is_advisory = self._tools.settings.advisory or inputs.policy.mode is Mode.ADVISORY
         with timed("audit"):
             self._audit(inputs, stored.memory, made, now)
+        current = PassContext(
+            stored=stored, assignment=assignment, ports=ports, inputs=inputs, made=made, now=now, began=began
+        )
         if inputs.paused is PausedDirection.ALL and not is_advisory:
-            return self._stand_still(stored, inputs, ports, made, now)
-        return self._carry_out(stored, inputs, assignment, made, now, is_advisory=is_advisory, began=began)
+            return self._stand_still(current)
+        return self._carry_out(current, is_advisory=is_advisory)
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -178,10 +136,17 @@ class PolicyRunner:
         if self._stored is None:
             empty = Stored(memory=PlanMemory(), notes=Notes(), epoch=0, version=None)
             self._stored = empty if self._store is None else self._store.read()
+            if self._stored.problem:
+                self._unreadable = self._stored.problem, time.monotonic()
             if self._store is not None and self._stored.epoch > self._tools.fence():
                 self._tools.outrank(self._stored.epoch)
                 self._tools.fence()
         return self._stored
+
+    def _state_problem(self) -> str:
+        """Return what could not be read of the state, for long enough that a person sees it."""
+        text, at = self._unreadable
+        return text if time.monotonic() - at < SHOW_UNREADABLE_SECONDS else ""
 
     def _save(self, memory: PlanMemory, notes: Notes, before: Stored) -> Stored:
         """Store memory and notes under the fence; without certainty the state is read anew at the next pass."""
@@ -242,121 +207,114 @@ class PolicyRunner:
 
     # -- action ------------------------------------------------------------------------------------------------------
 
-    def _carry_out(
-        self,
-        stored: Stored,
-        inputs: Inputs,
-        assignment: Assignment,
-        made: Plan,
-        now: datetime,
-        *,
-        is_advisory: bool,
-        began: float,
-    ) -> PassResult:
+    def _carry_out(self, current: PassContext, *, is_advisory: bool) -> PassResult:
         """Store what is to be done, do it, and store what came of it."""
-        settings, timed = self._tools.settings, self._tools.metrics.timed
-        ports = self._ports
-        assert ports is not None
-        writes_flags = not is_advisory and (made.flags is not None or _needs_repair(inputs))
+        inputs, made, timed = current.inputs, current.made, self._tools.metrics.timed
+        writes_flags = not is_advisory and (made.flags is not None or needs_repair(inputs))
         notes = replace(
-            stored.notes,
+            current.stored.notes,
             decision_id=made.decision_id,
-            decided_at=now,
-            intents=() if is_advisory else _intents(made),
+            decided_at=current.now,
+            intents=() if is_advisory else intents_of(made),
             flags_pending=writes_flags,
-            learned=ports.observation.learned,
+            learned=current.ports.observation.learned,
             paused_since=None,
-            resets_seen=_resets_seen(stored.notes, inputs),
+            resets_seen=resets_seen(current.stored.notes, inputs),
         )
         with timed("intend"):
-            stored_before = self._save(made.memory, notes, stored)
-        receipt, flags = None, inputs.snapshot.flags
+            saved = self._save(made.memory, notes, current.stored)
+        receipt = None
         if writes_flags:
             with timed("flags"):
-                receipt = self._write_flags(inputs, made, now)
-            flags = made.flags or () if receipt.outcome is WriteOutcome.DONE else flags
+                receipt = self._write_flags(current, made)
         results: tuple[OrderResult, ...] = ()
         if notes.intents:
             with timed("pools"):
-                orders = Orders(
-                    decision_id=made.decision_id,
-                    intents=notes.intents,
-                    targets={row.pool.spec.name: row.pool.target for row in assignment.pools if row.pool is not None},
-                    hottest_nodes=inputs.observed.hottest_nodes,
-                    is_too_late=lambda: time.monotonic() - began > settings.max_apply_seconds,
+                orders = current.orders(notes, max_apply_seconds=self._tools.settings.max_apply_seconds)
+                results = apply_orders(
+                    orders, current.ports.capacity, self._tools.fence, self._tools.appliers, current.now
                 )
-                results = apply_orders(orders, ports.capacity, self._tools.fence, self._tools.appliers, now)
-        memory, after = stored_before.memory, stored_before.notes
         if writes_flags or results:
-            failed = tuple(r.intent for r in results if r.intent.progress is IntentProgress.FAILED)
-            memory = without_failed(memory, failed, now)
-            self._note_orders(ports, tuple(r.intent for r in results), now)
-            after = replace(
-                notes,
-                intents=tuple(r.intent for r in results),
-                flags_pending=receipt is not None and receipt.outcome is not WriteOutcome.DONE,
-                learned=ports.observation.learned,
-            )
             with timed("record"):
-                self._save(memory, after, stored_before)
+                saved = self._record(current, saved, results, receipt)
+        return self._result(current, saved, results, receipt, is_advisory=is_advisory)
+
+    def _record(
+        self, current: PassContext, saved: Stored, results: tuple[OrderResult, ...], receipt: FlagReceipt | None
+    ) -> Stored:
+        """Store what came of a decision."""
+        failed = tuple(r.intent for r in results if r.intent.progress is IntentProgress.FAILED)
+        self._note_orders(current.ports, tuple(r.intent for r in results), current.now)
+        notes = replace(
+            saved.notes,
+            intents=tuple(r.intent for r in results),
+            flags_pending=receipt is not None and receipt.outcome is not WriteOutcome.DONE,
+            learned=current.ports.observation.learned,
+        )
+        return self._save(without_failed(saved.memory, failed, current.now), notes, saved)
+
+    def _result(
+        self,
+        current: PassContext,
+        saved: Stored,
+        results: tuple[OrderResult, ...],
+        receipt: FlagReceipt | None,
+        *,
+        is_advisory: bool,
+    ) -> PassResult:
+        """Return what came of a pass, and remember which limits are in force."""
+        inputs, made = current.inputs, current.made
+        flags = inputs.snapshot.flags
+        if receipt is not None and receipt.outcome is WriteOutcome.DONE:
+            flags = made.flags or ()
         self._flags = flags
         return PassResult(
             inputs=inputs,
             plan=made,
-            before=stored.memory,
-            memory=memory,
-            notes=after,
+            before=current.stored.memory,
+            memory=saved.memory,
+            notes=saved.notes,
             results=results,
             flags=flags,
             flag_receipt=receipt,
-            problems=_problems(stored, inputs, results, receipt),
+            problems=problems(self._state_problem(), inputs, results, receipt),
             is_advisory=is_advisory,
         )
 
-    def _write_flags(self, inputs: Inputs, made: Plan, now: datetime) -> FlagReceipt:
+    def _write_flags(self, current: PassContext, made: Plan) -> FlagReceipt:
         """Write the flags of a decision; a newer writer makes us step down."""
-        ports = self._ports
-        assert ports is not None
+        policy, flags = current.inputs.policy, current.ports.flags
         order = flag_order_of(
             made,
-            inputs.policy,
-            expires_at=now + timedelta(seconds=inputs.policy.flag_ttl_seconds),
-            with_feature_flag=True,
+            policy,
+            expires_at=current.now + timedelta(seconds=policy.flag_ttl_seconds),
+            with_feature_flag=has_feature_flag(current.assignment),
         )
-        receipt = apply_flags(order, ports.flags, self._tools.fence, now)
+        receipt = apply_flags(order, flags, self._tools.fence, current.now)
         if receipt.outcome is WriteOutcome.FENCED:
-            held = ports.flags.read(now).value
+            held = flags.read(current.now).value
             self._tools.outrank(held.epoch if held is not None else self._tools.fence())
         return receipt
 
-    def _stand_still(self, stored: Stored, inputs: Inputs, ports: PolicyPorts, made: Plan, now: datetime) -> PassResult:
+    def _stand_still(self, current: PassContext) -> PassResult:
         """Keep a paused policy as it is: limits are renewed until their longest stay, nothing else is done."""
+        stored, inputs, now = current.stored, current.inputs, current.now
         since = stored.notes.paused_since or now
-        renewed = _held_plan(made, stored.memory, inputs)
+        held = replace(current, made=held_plan(current.made, stored.memory, inputs))
         receipt = None
-        outlived = _longest_stay_seconds(renewed, inputs) < (now - since).total_seconds()
-        left = min((flag.expires_at for flag in inputs.snapshot.flags), default=None)
+        outlived = longest_stay_seconds(held.made, inputs) < (now - since).total_seconds()
+        ends = min((flag.expires_at for flag in inputs.snapshot.flags), default=None)
         half_life = timedelta(seconds=inputs.policy.flag_ttl_seconds * RENEW_BELOW_RATIO)
-        if left is not None and left <= now + half_life and not outlived:
-            receipt = self._write_flags(inputs, renewed, now)
-        notes = replace(stored.notes, paused_since=since, learned=ports.observation.learned)
-        self._save(stored.memory, notes, stored)
-        problems = _problems(stored, inputs, (), receipt)
+        if ends is not None and ends <= now + half_life and not outlived:
+            receipt = self._write_flags(held, held.made)
+        notes = replace(stored.notes, paused_since=since, learned=current.ports.observation.learned)
+        saved = self._save(stored.memory, notes, stored)
+        result = self._result(held, saved, (), None, is_advisory=False)
+        found = problems(self._state_problem(), inputs, (), receipt)
         if outlived and inputs.snapshot.flags:
             text = "paused for longer than its limits may stay; they are not renewed and end in stages"
-            problems = (Problem(code="PausedTooLong", text=text), *problems)
-        return PassResult(
-            inputs=inputs,
-            plan=renewed,
-            before=stored.memory,
-            memory=stored.memory,
-            notes=notes,
-            results=(),
-            flags=inputs.snapshot.flags,
-            flag_receipt=receipt,
-            problems=problems,
-            is_advisory=False,
-        )
+            found = (Problem(code="PausedTooLong", text=text), *found)
+        return replace(result, flag_receipt=receipt, problems=found)
 
     def _note_orders(self, ports: PolicyPorts, intents: tuple[PoolIntent, ...], now: datetime) -> None:
         """Tell the observation what was ordered, for arrivals and lead times."""
@@ -382,62 +340,3 @@ class PolicyRunner:
             plan=made,
         )
         self._tools.audit(self._trail.lines(record))
-
-
-def _intents(made: Plan) -> tuple[PoolIntent, ...]:
-    """Return what a decision sets out to do to pools."""
-    return tuple(
-        PoolIntent(pool=action.pool, from_nodes=action.from_nodes, to_nodes=action.to_nodes, ownership=action.ownership)
-        for action in made.actions
-        if isinstance(action, PoolAction)
-    )
-
-
-def _needs_repair(inputs: Inputs) -> bool:
-    """Return whether somebody edited the stored flags."""
-    stored = inputs.stored_flags.value
-    return stored is not None and not stored.intact and bool(stored.token)
-
-
-def _resets_seen(notes: Notes, inputs: Inputs) -> tuple[str, ...]:
-    """Return the breaker resets that were carried out, this pass's included."""
-    mine = tuple(f"{region}={text}" for region, text in inputs.orders.breaker_resets)
-    kept = tuple(entry for entry in notes.resets_seen if entry not in mine)
-    return (*kept, *mine)[-MAX_RESETS_SEEN:]
-
-
-def _held_plan(made: Plan, memory: PlanMemory, inputs: Inputs) -> Plan:
-    """Return the plan of a paused policy: every region stays on the position that it had, and nothing else is done."""
-    steps = inputs.policy.ladder.steps
-    regions = tuple(
-        replace(
-            verdict,
-            step_index=min(memory.region(verdict.region).step_index, len(steps) - 1),
-            rung=steps[min(memory.region(verdict.region).step_index, len(steps) - 1)].rung,
-        )
-        for verdict in made.regions
-    )
-    return replace(made, actions=(), regions=regions, memory=memory)
-
-
-def _longest_stay_seconds(held: Plan, inputs: Inputs) -> float:
-    """Return how long the tightest position in force may last."""
-    steps = inputs.policy.ladder.steps
-    stays = [steps[verdict.step_index].max_duration_seconds for verdict in held.regions if verdict.step_index > 0]
-    return min(stays, default=0.0)
-
-
-def _problems(
-    stored: Stored, inputs: Inputs, results: tuple[OrderResult, ...], receipt: FlagReceipt | None
-) -> tuple[Problem, ...]:
-    """Return everything that is wrong after a pass, the worst first."""
-    found: list[Problem] = []
-    if receipt is not None and receipt.outcome is not WriteOutcome.DONE:
-        found.append(Problem(code="FlagsNotWritten", text=receipt.text))
-    if stored.problem:
-        found.append(Problem(code="StateUnreadable", text=stored.problem))
-    for result in results:
-        if result.intent.progress is not IntentProgress.DONE:
-            code = result.receipt.outcome.name.title().replace("_", "") if result.receipt is not None else "NotScaled"
-            found.append(Problem(code=code, text=f"{result.intent.pool}: {result.intent.text}"))
-    return (*found, *inputs.problems)
