@@ -53,7 +53,7 @@ def event_writing(client: KubernetesClient, note: Note, *, identity: str, now: d
     Returns:
         The writing; it is given up after a few tries.
     """
-    seed = f"{note.about.uid}{note.reason}{note.text}{note.decision_id}"
+    seed = f"{note.about.uid}{note.reason}{note.text}{note.decision_id or now.isoformat()}"
     name = f"{note.about.name[:200]}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
     body: JsonObject = {
         "apiVersion": EVENTS_API,

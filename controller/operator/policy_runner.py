@@ -85,6 +85,10 @@ class PolicyRunner:
         """The policy's world; None before the first pass."""
         return self._ports
 
+    def open_ports(self, assignment: Assignment) -> PolicyPorts:
+        """Return the policy's world without a pass, for a policy that is to end."""
+        return self._ports_of(assignment, self._load())
+
     def run(self, assignment: Assignment, now: datetime) -> PassResult:
         """Make one pass.
 

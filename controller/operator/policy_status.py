@@ -74,7 +74,7 @@ def policy_status(facts: PolicyFacts, held: tuple[HeldCondition, ...], now: date
     status: dict[str, object] = {
         "regions": [_region(facts, verdict.region) for verdict in facts.plan.regions],
         "highestRung": max((int(verdict.rung) for verdict in facts.plan.regions), default=0),
-        "doing": doing(facts),
+        "doing": doing_text(facts.plan, facts.policy, facts.paused, advisory=facts.advisory),
         "surge": {
             "state": surge.phase.value,
             **_doubling(surge),
@@ -121,20 +121,28 @@ def broken_policy_status(
     }
 
 
-def doing(facts: PolicyFacts) -> str:
-    """Return what is happening, the regions with limits first."""
-    parts = []
-    if facts.paused is not PausedDirection.NONE:
-        parts.append(f"paused {facts.paused.value}")
-    for verdict in sorted(facts.plan.regions, key=lambda verdict: -verdict.rung):
+def doing_text(made: Plan, policy: Policy, paused: PausedDirection, *, advisory: bool) -> str:
+    """Return what is happening, the regions with limits first.
+
+    Args:
+        made: The decision.
+        policy: What it was decided under.
+        paused: Which way a person has stopped the policy.
+        advisory: Whether it is only reported.
+
+    Returns:
+        A few words.
+    """
+    parts = [] if paused is PausedDirection.NONE else [f"paused {paused.value}"]
+    for verdict in sorted(made.regions, key=lambda verdict: -verdict.rung):
         if verdict.rung >= Rung.SHAPE_QUIETLY:
-            parts.append(f"{verdict.region}: {position_text(facts.policy.ladder.steps[verdict.step_index])}")
+            parts.append(f"{verdict.region}: {position_text(policy.ladder.steps[verdict.step_index])}")
         elif verdict.rung is Rung.PROVISION:
             parts.append(f"{verdict.region}: adding nodes")
         elif verdict.rung is Rung.HOLD:
             parts.append(f"{verdict.region}: no scale-in")
     text = "; ".join(parts) or "watching"
-    return f"would be: {text}" if facts.advisory else text
+    return f"would be: {text}" if advisory else text
 
 
 def worst_surge(forecasts: ForecastSet) -> SurgeState:
