@@ -130,6 +130,7 @@ def _schema(
         place.setdefault("x-kubernetes-validations", []).append(entry)
     for path, key in list_keys.items():
         _at(shapes[spec], path).update({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]})
+    _without_defaults(shapes[status])
     conditions = shapes[status]["properties"]["conditions"]
     conditions.update({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})
     return {
@@ -171,8 +172,8 @@ def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str
         node |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
     if not node.get("required"):
         node.pop("required", None)
-    if node.get("default") is None:
-        node.pop("default", None)
+    if node.get("default") in (None, "", []):
+        node.pop("default", None)  # an absent field means the same, and old API servers stumble over empty defaults
     else:
         node["default"] = _without_null(node["default"])
     if "properties" in node:
@@ -181,6 +182,14 @@ def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str
         if key in node:
             node[key] = _structural(node[key], components)
     return node
+
+
+def _without_defaults(node: dict[str, Any]) -> None:
+    """Take the defaults out of a status: what nobody has said must not look as if somebody had."""
+    node.pop("default", None)
+    for part in (*node.get("properties", {}).values(), node.get("items")):
+        if part is not None:
+            _without_defaults(part)
 
 
 def _without_null(value: Any) -> Any:
