@@ -51,7 +51,10 @@ def test_who_holds_a_revision_is_asked_and_learned(prometheus, consumers, wait_u
     settings = AcknowledgementSettings(prior_seconds=0.01)
     acknowledgements = Acknowledgements(PrometheusClient(prometheus.url), settings)
     prometheus.scrape(*(consumer.address for consumer in consumers))
-    wait_until(lambda: (found := acknowledgements.ask(7, now()).value) is not None and found.num_consumers == 3)
+    wait_until(
+        lambda: (found := acknowledgements.ask(7, now()).value) is not None and found.num_consumers == 3,
+        timeout_seconds=60.0,
+    )
     acknowledgements.note_write(7, now())
 
     seen = acknowledgements.ask(7, now()).value
@@ -60,7 +63,7 @@ def test_who_holds_a_revision_is_asked_and_learned(prometheus, consumers, wait_u
     assert acknowledgements.learned_seconds == ()
 
     consumers[2].revision.set(8)
-    wait_until(lambda: acknowledgements.ask(7, now()).value.complete)
+    wait_until(lambda: acknowledgements.ask(7, now()).value.complete, timeout_seconds=60.0)
     assert len(acknowledgements.learned_seconds) == 1
     assert 0.0 < acknowledgements.learned_seconds[0] < 30.0
     assert acknowledgements.propagation_seconds == acknowledgements.learned_seconds[0]
@@ -81,7 +84,7 @@ def test_a_consumer_that_is_gone_holds_nothing_up(prometheus, consumers, wait_un
     """A consumer that was last scraped long ago is left out instead of counting as behind."""
     acknowledgements = Acknowledgements(PrometheusClient(prometheus.url), AcknowledgementSettings())
     prometheus.scrape(*(consumer.address for consumer in consumers))
-    wait_until(lambda: acknowledgements.ask(7, now()).value.num_consumers == 3)
+    wait_until(lambda: acknowledgements.ask(7, now()).value.num_consumers == 3, timeout_seconds=60.0)
 
     later = now() + timedelta(seconds=100)
 
