@@ -34,9 +34,13 @@ class DirectApi:
         headers = {"Content-Type": content_type}
         try:
             answer = self._pool.request(method, f"{self._url}{path}", body=encoded, headers=headers)
-            return ApiAnswer(status=answer.status, body=json.loads(answer.data) if answer.data else {})
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             return ApiAnswer(status=0, body={"message": f"no answer ({type(error).__name__})"})
+        try:
+            return ApiAnswer(status=answer.status, body=json.loads(answer.data))
+        except ValueError:
+            # A path that nobody serves is answered in plain text.
+            return ApiAnswer(status=answer.status, body={"message": answer.data.decode(errors="replace")})
 
     def watch(self, path: str) -> Iterator[JsonObject]:
         """Yield the events of a watch until it ends."""

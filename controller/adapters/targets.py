@@ -81,6 +81,7 @@ class PoolTarget:
         node_labels: Labels that its nodes carry; empty takes the labels that the target's provider sets.
         init_deadline_seconds: A node that is not ready this long after its creation will not be; the order failed.
         buffer: Name of the CapacityBuffer to write; None derives it from the pool's name (ownership buffer only).
+        buffer_namespace: Where the buffer and its PodTemplate live; None takes the target's namespace.
         buffer_pod_template: Name of the PodTemplate whose pods the buffer makes room for, one a node.
     """
 
@@ -94,4 +95,5 @@ class PoolTarget:
     node_labels: Mapping[str, str] = field(default_factory=dict)
     init_deadline_seconds: float = 1800.0
     buffer: str | None = None
+    buffer_namespace: str | None = None
     buffer_pod_template: str | None = None
