@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from controller.operator.apply import Fence
-from controller.operator.kubernetes.client import JsonObject, KubernetesClient
+from controller.operator.kubernetes.client import KubernetesClient
 from controller.operator.kubernetes.errors import ConflictError, ForbiddenError, KubernetesError, MissingError
 from controller.operator.kubernetes.lease import NotLeadingError
 from controller.operator.kubernetes.resources import Resource
@@ -143,29 +143,57 @@ class Publisher:
         self._queue.retry(key, least_seconds=least_seconds)
 
 
-def status_writing(
-    client: KubernetesClient, resource: Resource, kind: str, name: str, status: dict[str, object]
-) -> Writing:
-    """Return the writing of a status; server-side apply, so that fields we no longer name go away.
+def status_writing(client: KubernetesClient, resource: Resource, name: str, status: dict[str, object]) -> Writing:
+    """Return the writing of a status: what differs from the present one, fields that are gone included.
+
+    A merge patch and not server-side apply: a status has one writer, and the oldest API server that we test with leaves
+    null where an applier no longer names an object, which it then refuses itself.
 
     Args:
         client: The API.
         resource: The object's resource.
-        kind: Its kind.
         name: Its name.
         status: What it should say.
 
     Returns:
         The writing.
     """
-    body: JsonObject = {
-        "apiVersion": resource.api_version,
-        "kind": kind,
-        "metadata": {"name": name},
-        "status": status,
-    }
+    filled = _without_empty(status)
+    assert isinstance(filled, dict)
 
     def send() -> None:
-        client.apply(resource, name, body, subresource="status", force=True)
+        present = client.get(resource, name).get("status") or {}
+        change = merge_patch(present, filled)
+        if change:
+            client.merge_patch(resource, name, {"status": change}, subresource="status")
 
     return Writing(key=("status", resource.plural, name), content=status, send=send)
+
+
+def merge_patch(present: Mapping[str, object], wanted: Mapping[str, object]) -> dict[str, object]:
+    """Return the JSON merge patch (RFC 7386) from one object to another; lists are replaced whole.
+
+    Args:
+        present: What stands there.
+        wanted: What should.
+
+    Returns:
+        The patch; empty when nothing differs.
+    """
+    patch: dict[str, object] = {key: None for key in present if key not in wanted}
+    for key, value in wanted.items():
+        old = present.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            inner = merge_patch(old, value)
+            if inner:
+                patch[key] = inner
+        elif old != value:
+            patch[key] = value
+    return patch
+
+
+def _without_empty(value: object) -> object:
+    """Return a status without empty texts, which say nothing and which some API servers read as null."""
+    if isinstance(value, dict):
+        return {key: _without_empty(entry) for key, entry in value.items() if entry != ""}
+    return [_without_empty(entry) for entry in value] if isinstance(value, list) else value

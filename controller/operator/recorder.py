@@ -101,7 +101,7 @@ class Recorder:
             return
         identity = assignment.entry.identity
         status = broken_policy_status(identity.generation, problem, assignment.entry.held, now)
-        self._status("SurgePolicy", "surgepolicies", identity.name, status)
+        self._status("surgepolicies", identity.name, status)
         self._warn(assignment, (problem,), now)
 
     def _count(self, result: PassResult, actions: tuple[Done, ...], now: datetime) -> None:
@@ -164,7 +164,7 @@ class Recorder:
             advisory=result.is_advisory,
         )
         status = policy_status(facts, assignment.entry.held, now)
-        self._status("SurgePolicy", "surgepolicies", identity.name, status)
+        self._status("surgepolicies", identity.name, status)
         for verdict in status["conditions"]:  # type: ignore[attr-defined]
             self._tools.metrics.condition.labels(self._policy, verdict["type"]).set(verdict["status"] == "True")
         states = {state.name: state for state in inputs.snapshot.pools}
@@ -183,7 +183,7 @@ class Recorder:
                 intent=intent,
                 workload_problem=troubles.get(name),
             )
-            self._status("GPUPool", "gpupools", name, pool_status(pool_facts, row.held, now))
+            self._status("gpupools", name, pool_status(pool_facts, row.held, now))
 
     def _write_events(
         self, assignment: Assignment, result: PassResult, actions: tuple[Done, ...], now: datetime
@@ -240,10 +240,10 @@ class Recorder:
         tools = self._tools
         tools.publisher.publish(event_writing(tools.client, note, identity=tools.identity, now=now))
 
-    def _status(self, kind: str, plural: str, name: str, status: dict[str, object]) -> None:
+    def _status(self, plural: str, name: str, status: dict[str, object]) -> None:
         """Queue a status."""
         resource = Resource(api_version=API_VERSION, plural=plural, namespace=self._tools.namespace)
-        self._tools.publisher.publish(status_writing(self._tools.client, resource, kind, name, status))
+        self._tools.publisher.publish(status_writing(self._tools.client, resource, name, status))
 
 
 def record_broken_pools(tools: RecorderTools, pools: tuple[PoolEntry, ...], now: datetime) -> None:
@@ -261,7 +261,7 @@ def record_broken_pools(tools: RecorderTools, pools: tuple[PoolEntry, ...], now:
         if row.pool is None:
             held: tuple[HeldCondition, ...] = row.held
             status = broken_pool_status(row.identity.generation, row.problem, held, now)
-            tools.publisher.publish(status_writing(tools.client, resource, "GPUPool", row.identity.name, status))
+            tools.publisher.publish(status_writing(tools.client, resource, row.identity.name, status))
 
 
 def _writer(result: PassResult) -> str:

@@ -19,7 +19,13 @@ import structlog
 
 from controller.operator.kubernetes.backoff import backoff_seconds
 from controller.operator.kubernetes.client import JsonObject, KubernetesClient
-from controller.operator.kubernetes.errors import ExpiredError, KubernetesError, ServerFailedError, UnreachableError
+from controller.operator.kubernetes.errors import (
+    ExpiredError,
+    KubernetesError,
+    MissingError,
+    ServerFailedError,
+    UnreachableError,
+)
 from controller.operator.kubernetes.resources import Resource
 
 Item = TypeVar("Item")
@@ -55,6 +61,7 @@ class ListWatch(Generic[Item]):
         convert: What to keep of an object; None leaves it out.
         settings: Bounds.
         on_change: Told after a change, with the object's name, or with None after a list; from the watch's thread.
+        is_news: Whether a change from one item to another is worth telling.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class ListWatch(Generic[Item]):
         *,
         settings: WatchSettings = WatchSettings(),
         on_change: Callable[[str | None], None] = lambda name: None,
+        is_news: Callable[[Item, Item], bool] = lambda before, after: True,
     ) -> None:
         """Hold nothing yet."""
         self._client = client
@@ -72,6 +80,7 @@ class ListWatch(Generic[Item]):
         self._convert = convert
         self._settings = settings
         self._on_change = on_change
+        self._is_news = is_news
         self._lock = threading.Lock()
         self._items: dict[tuple[str, str], Item] = {}
         self._known_at: float | None = None
@@ -111,10 +120,18 @@ class ListWatch(Generic[Item]):
                 self.problem = str(error)
                 if isinstance(error, ExpiredError) or not isinstance(error, UnreachableError | ServerFailedError):
                     self._version = ""
+                if isinstance(error, MissingError):
+                    self._forget()
                 wait_seconds = backoff_seconds(num_failures, most_seconds=self._settings.most_backoff_seconds)
                 wait_seconds = max(wait_seconds, error.delay_seconds if error.status == 429 else 0.0)
                 self._log.warning("watch.failed", error=str(error), failures=num_failures, wait_seconds=wait_seconds)
                 stop.wait(wait_seconds)
+
+    def _forget(self) -> None:
+        """Forget everything: the kind itself is gone, and its objects with it."""
+        with self._lock:
+            self._items = {}
+        self._known_at = None
 
     def relist(self) -> None:
         """Read the whole list, page by page, and replace the copy."""
@@ -188,11 +205,11 @@ class ListWatch(Generic[Item]):
             return
         item = self._convert(entry) if kind != "DELETED" else None
         with self._lock:
-            if item is None:
-                self._items.pop(_key(entry), None)
-            else:
+            before = self._items.pop(_key(entry), None)
+            if item is not None:
                 self._items[_key(entry)] = item
-        self._on_change(str(entry["metadata"]["name"]))
+        if item is None or before is None or self._is_news(before, item):
+            self._on_change(str(entry["metadata"]["name"]))
 
 
 def _key(entry: JsonObject) -> tuple[str, str]:
