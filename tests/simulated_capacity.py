@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from controller.adapters.ports import PoolSize, SizeOrder, SizeReceipt, WriteOutcome
@@ -39,6 +40,10 @@ class SimulatedCapacity:
             conditions=frozenset(conditions),
         )
         return Sample.fresh(size, now)
+
+    def read_many(self, pools: tuple[PoolTarget, ...], now: datetime) -> Mapping[str, Sample[PoolSize]]:
+        """Read all pools."""
+        return {pool.pool: self.read(pool, now) for pool in pools}
 
     def set_size(self, order: SizeOrder, now: datetime) -> SizeReceipt:
         """Carry out an order as the real port does."""
