@@ -179,6 +179,10 @@ class CapacityPort(Protocol):
         """Read a pool from its API; absent when the API does not answer, never zero. ``now`` stamps the sample."""
         ...
 
+    def read_many(self, pools: tuple[PoolTarget, ...], now: datetime) -> Mapping[str, Sample[PoolSize]]:
+        """Read all pools with as few requests as their kinds allow, by pool."""
+        ...
+
     def set_size(self, order: SizeOrder, now: datetime) -> SizeReceipt:
         """Carry out an order, or say why not; idempotent by decision id and size."""
         ...

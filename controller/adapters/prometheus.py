@@ -47,11 +47,13 @@ class Answer:
         readings: Its series without the NaN ones.
         num_not_a_number: Series that were NaN.
         problem: Why there is no answer, in one sentence; None when there is one, even an empty one.
+        reached: Whether Prometheus answered at all; asking on is of no use while it does not.
     """
 
     readings: tuple[Reading, ...] = ()
     num_not_a_number: int = 0
     problem: str | None = None
+    reached: bool = True
 
 
 class PrometheusClient:
@@ -89,7 +91,7 @@ class PrometheusClient:
         try:
             return parse_vector(self._fetch(f"{self.url}/api/v1/query?{parameters}", self._limits))
         except ForecastingError as error:
-            return Answer(problem=str(error))
+            return Answer(problem=str(error), reached=False)
 
 
 def parse_vector(body: bytes) -> Answer:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 
-from controller.adapters.capacity.addresses import AddressBook
+from controller.adapters.capacity.addresses import Address, AddressBook
 from controller.adapters.capacity.aws import AwsAdapter
 from controller.adapters.capacity.buffer import BufferAdapter
+from controller.adapters.capacity.read_once import ReadOnce
 from controller.adapters.capacity.scale import ScaleAdapter
 from controller.adapters.capacity.unbuilt import read_unbuilt, refuse_unbuilt
 from controller.adapters.ports import KubernetesApi, PoolSize, SizeOrder, SizeReceipt, WriteOutcome
 from controller.adapters.targets import AsgTarget, EksTarget, ObjectReference, PoolTarget, UnbuiltTarget
 from controller.types import Ownership, Sample
 
+MIN_LISTED = 4
+"""Targets in one collection from which on a list costs less than a read of each."""
+NUM_READERS = 8
 NO_AWS = "pools of kind eks and asg need an AWS region; start the operator with one"
 
 
@@ -23,13 +30,17 @@ class ClusterCapacity:
     Args:
         api: The Kubernetes API.
         aws: Node groups of AWS; None where there are none.
+        addresses: What is known of kinds already; None starts anew.
     """
 
-    def __init__(self, api: KubernetesApi, aws: AwsAdapter | None = None) -> None:
+    def __init__(
+        self, api: KubernetesApi, aws: AwsAdapter | None = None, *, addresses: AddressBook | None = None
+    ) -> None:
         """Put the adapters together."""
-        addresses = AddressBook(api)
-        self._scale = ScaleAdapter(api, addresses)
-        self._buffer = BufferAdapter(api, addresses)
+        self._api = api
+        self._addresses = AddressBook(api) if addresses is None else addresses
+        self._scale = ScaleAdapter(api, self._addresses)
+        self._buffer = BufferAdapter(api, self._addresses)
         self._aws = aws
         self._epoch = 0
 
@@ -55,6 +66,27 @@ class ClusterCapacity:
                 return self._aws.read(pool, target, now)
             case UnbuiltTarget() as target:
                 return read_unbuilt(target, now)
+
+    def read_many(self, pools: tuple[PoolTarget, ...], now: datetime) -> Mapping[str, Sample[PoolSize]]:
+        """Read all pools; targets that share a collection are listed together.
+
+        Args:
+            pools: The pools.
+            now: Time of the read.
+
+        Returns:
+            Their sizes, by pool.
+        """
+        once = ReadOnce(self._api)
+        targets = [pool.target for pool in pools if isinstance(pool.target, ObjectReference)]
+        addresses = [address for target in targets if isinstance(address := self._addresses.find(target), Address)]
+        for collection, count in Counter(address.collection for address in addresses).items():
+            if count >= MIN_LISTED:
+                once.list_ahead(collection)
+        reader = ClusterCapacity(once, self._aws, addresses=self._addresses)
+        with ThreadPoolExecutor(NUM_READERS, thread_name_prefix="capacity-read") as workers:
+            sizes = workers.map(lambda pool: reader.read(pool, now), pools)
+            return dict(zip((pool.pool for pool in pools), sizes, strict=True))
 
     def set_size(self, order: SizeOrder, now: datetime) -> SizeReceipt:
         """Carry out an order.
