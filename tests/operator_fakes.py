@@ -20,7 +20,7 @@ from controller.adapters.ports import (
     StoredFlags,
 )
 from controller.adapters.targets import PoolTarget
-from controller.operator.assembly import Connections, Copies, build_operator
+from controller.operator.assembly import Connections, Copies, World, build_operator
 from controller.operator.entries import PolicyEntry
 from controller.operator.kubernetes.access import open_access
 from controller.operator.kubernetes.list_watch import WatchSettings
@@ -171,7 +171,7 @@ def make_operator(cluster: Any, fleet: FakeFleet, *, url: str = "", identity: st
     metrics = ControllerMetrics()
     audit: list[bytes] = []
 
-    def make_ports(connections: Connections, copies: Copies) -> Callable[[PolicyEntry, Learned], PolicyPorts]:
+    def make_world(connections: Connections, copies: Copies) -> World:
         del copies
 
         def ports(entry: PolicyEntry, learned: Learned) -> PolicyPorts:
@@ -183,10 +183,10 @@ def make_operator(cluster: Any, fleet: FakeFleet, *, url: str = "", identity: st
             store = ConfigMapFlagStore(connections.main, namespace=cluster.namespace, name=place.name, key=place.key)
             return PolicyPorts(capacity=capacity, flags=StoreFlags(store), observation=bound, forecasts=bound)
 
-        return ports
+        return World(make_ports=ports)
 
     access = open_access(cluster.kubeconfig_at(url or cluster.control_plane.url))
-    operator = build_operator(access, chosen, make_ports, lambda lines: audit.extend(lines), metrics)
+    operator = build_operator(access, chosen, make_world, lambda lines: audit.extend(lines), metrics)
     return Running(operator, metrics, audit)
 
 

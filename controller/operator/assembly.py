@@ -47,6 +47,19 @@ class Copies:
     nodes: ListWatch[NodeFacts]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What lies beyond the operator.
+
+    Attributes:
+        make_ports: Makes the ports of a policy.
+        on_turn: Told the policies at every turn of the loop, in every replica.
+    """
+
+    make_ports: PortsFactory
+    on_turn: Callable[[tuple[PolicyEntry, ...]], None] = lambda policies: None
+
+
 def connect(access: Access, settings: OperatorSettings) -> Connections:
     """Return the connections of an operator; nothing is sent yet.
 
@@ -110,7 +123,7 @@ def copies_of(connections: Connections, settings: OperatorSettings, wake: Callab
 def build_operator(
     access: Access,
     settings: OperatorSettings,
-    make_ports: Callable[[Connections, Copies], PortsFactory],
+    make_world: Callable[[Connections, Copies], World],
     audit: Callable[[tuple[bytes, ...]], None],
     metrics: ControllerMetrics,
 ) -> Operator:
@@ -119,7 +132,7 @@ def build_operator(
     Args:
         access: Where the API is.
         settings: How it runs.
-        make_ports: Makes the maker of each policy's world.
+        make_world: Makes what lies beyond the API of Kubernetes.
         audit: Takes audit lines.
         metrics: Its metrics.
 
@@ -144,6 +157,8 @@ def build_operator(
             on_change=lambda leading: wake.set(),
         )
 
+    world = make_world(connections, copies)
+
     def fence() -> int:
         return 0 if elector is None else elector.fence()
 
@@ -157,7 +172,8 @@ def build_operator(
             nodes=copies.nodes,
             publisher=Publisher(fence),
             metrics=metrics,
-            make_ports=make_ports(connections, copies),
+            make_ports=world.make_ports,
+            on_turn=world.on_turn,
             audit=audit,
             wake=wake,
         )

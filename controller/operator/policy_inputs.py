@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -30,12 +30,26 @@ TTL_FACTOR = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyPorts:
-    """The world of one policy."""
+    """The world of one policy.
+
+    Attributes:
+        capacity: Node pools.
+        flags: The flag store and its consumers.
+        observation: What is known about the fleet.
+        forecasts: Demand forecasts.
+        propagation_seconds: Propagation times that were seen, to be stored with what the observation learned.
+    """
 
     capacity: CapacityPort
     flags: FlagPort
     observation: ObservationPort
     forecasts: ForecastPort
+    propagation_seconds: Callable[[], tuple[float, ...]] = tuple
+
+    @property
+    def learned(self) -> Learned:
+        """Everything that was learned, to be stored."""
+        return replace(self.observation.learned, propagation_seconds=self.propagation_seconds())
 
 
 class PortsFactory(Protocol):
