@@ -6,16 +6,16 @@ Range queries, for the demand forecasts, go through ``forecasting.prometheus``. 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
+import msgspec
+
 from forecasting.errors import ForecastingError
 from forecasting.io import HttpLimits, fetch_http
-from forecasting.types import utc_from_timestamp
 
 QUERY_LIMITS = HttpLimits(timeout_seconds=2.0, max_attempts=2, first_delay_seconds=0.1, max_body_bytes=64 * 1024 * 1024)
 """A pass waits for its metrics; what does not answer in time is absent this time."""
@@ -31,12 +31,32 @@ class Reading:
     Attributes:
         labels: Its labels.
         value: Its value; may be infinite, never NaN.
-        as_of: When it was evaluated or scraped, as the query says.
     """
 
     labels: Mapping[str, str]
     value: float
-    as_of: datetime
+
+
+class _Row(msgspec.Struct, gc=False):
+    """A series as Prometheus writes it: its labels, and its time with its value as text."""
+
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Data(msgspec.Struct, rename="camel"):
+    """The data of an answer."""
+
+    result_type: str
+    result: list[_Row]
+
+
+class _Body(msgspec.Struct):
+    """An answer; ``data`` is read only when there is success."""
+
+    status: str
+    data: msgspec.Raw = msgspec.Raw()
+    error: str = "no reason given"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,22 +124,17 @@ def parse_vector(body: bytes) -> Answer:
         The readings, or the problem.
     """
     try:
-        answer = json.loads(body)
-        if answer["status"] != "success":
-            return Answer(problem=f"Prometheus refused the query: {str(answer.get('error', 'no reason'))[:300]}")
-        if answer["data"]["resultType"] != "vector":
+        answer = msgspec.json.decode(body, type=_Body)
+        if answer.status != "success":
+            return Answer(problem=f"Prometheus refused the query: {answer.error[:300]}")
+        data = msgspec.json.decode(answer.data, type=_Data)
+        if data.result_type != "vector":
             return Answer(problem="the query gives no instant vector")
-        rows = answer["data"]["result"]
-        if len(rows) > MAX_SERIES:
+        if len(data.result) > MAX_SERIES:
             return Answer(problem=f"the query matches more than {MAX_SERIES} series; aggregate it")
-        readings, num_not_a_number = [], 0
-        for row in rows:
-            seconds, value = float(row["value"][0]), float(row["value"][1])
-            if math.isnan(value):
-                num_not_a_number += 1
-            else:
-                labels = {str(key): str(text) for key, text in row["metric"].items()}
-                readings.append(Reading(labels=labels, value=value, as_of=utc_from_timestamp(seconds)))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, OSError) as error:
+        values = [float(row.value[1]) for row in data.result]
+    except (msgspec.MsgspecError, ValueError) as error:
         return Answer(problem=f"the answer is not Prometheus' JSON ({type(error).__name__}); is this its address?")
-    return Answer(readings=tuple(readings), num_not_a_number=num_not_a_number)
+    rows = zip(data.result, values, strict=True)
+    readings = tuple(Reading(labels=row.metric, value=value) for row, value in rows if not math.isnan(value))
+    return Answer(readings=readings, num_not_a_number=len(values) - len(readings))

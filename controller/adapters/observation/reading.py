@@ -87,7 +87,7 @@ def tabulate(answers: Mapping[Signal, Answer]) -> Table:
         found = values.setdefault(signal, {})
         num_unnamed = 0
         for row in answer.readings:
-            key = tuple(row.labels.get(name, "") for name in names)
+            key = tuple([row.labels.get(name, "") for name in names])
             if not key[0]:
                 num_unnamed += 1
             elif key in found and not _agree(found[key], row.value):

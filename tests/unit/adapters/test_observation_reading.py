@@ -87,7 +87,7 @@ def state_of(evidence: PoolEvidence):
 
 def answer(*rows: tuple[dict[str, str], float]) -> Answer:
     """Return an answer with some series."""
-    return Answer(readings=tuple(Reading(labels=labels, value=value, as_of=NOW) for labels, value in rows))
+    return Answer(readings=tuple(Reading(labels=labels, value=value) for labels, value in rows))
 
 
 def test_series_that_agree_are_one_and_those_that_differ_are_a_contradiction() -> None:
