@@ -271,6 +271,10 @@ CONTROLLER_CONDITION = _gauge("controller_condition", "1 while a condition of a 
 POOL_NODES = _gauge("pool_nodes", "Nodes by state.", "pool region state")
 POOL_LEAD_TIME = _gauge("pool_lead_time_seconds", "Learned time to the first image served.", "pool region q", "seconds")
 
+# --- Controller: what a pool may become, for the alerts that ask whether demand fits into it ---
+POOL_NODES_LIMIT = _gauge("pool_nodes_limit", "Bound on the pool's nodes: min or max.", "pool region bound")
+POOL_GPUS_PER_NODE = _gauge("pool_gpus_per_node", "GPUs of one node of the pool.", "pool region")
+
 # --- Inference ---
 INFERENCE_REQUESTS = _counter(
     "inference_requests_received_total",

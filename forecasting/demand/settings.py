@@ -45,7 +45,8 @@ class ForecastSettings:
         outlier_factor: Errors beyond this many mean absolute errors are clipped in the regressions.
         num_bins: Bins of a residual histogram; with 96 a bin is a sixth of the residual wide in the tail.
         residual_memory: Steps after which a residual counts 1/e; long, because the P99 needs hundreds.
-        loss_memory: Steps over which an expert's pinball loss is remembered.
+        loss_memory: Steps over which an expert's pinball loss is remembered, up to the P90; above it as many times
+            longer as exceedances are rarer, because a loss is known by its exceedances.
         weight_sharpness: Exponent on the inverse loss that makes an expert's weight; 0 averages, large picks the best.
         refresh_steps: Observations between two readings of the experts' own quantiles for the scoring.
         calibration_gain: Step of the online conformal level correction per scored forecast.
@@ -58,7 +59,8 @@ class ForecastSettings:
         growth_limit: Factor that the growth of a surge is extrapolated to at most within an hour; the steepest recorded
             wave multiplied sign-ups by 13 within two readings.
         min_residuals: Scored forecasts below which the growth floor holds in calm.
-        min_surge_residuals: Forecasts scored in surges below which the surge's own growth is the floor in a surge.
+        min_surge_residuals: Forecasts scored in surges until which the surge's own growth is a floor in a surge, one
+            that makes way in proportion to those scored.
         quiet_days: Days without a surge in which the trigger may raise one false alarm.
         kernel: Requests per sign-up by age, for the cohort expert.
     """

@@ -25,6 +25,7 @@ OPTIONAL = {
     "openfeature",
     "pynvml",
     "torch",
+    "transformers",
 }
 
 
