@@ -6,12 +6,14 @@ passes. One process streams one flag set: that of the oldest policy that asks fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import structlog
 
 from controller.adapters.capacity.port import ClusterCapacity
+from controller.adapters.demand_feed import DemandFeed, DemandSettings
 from controller.adapters.flags.acknowledgement import Acknowledgements, AcknowledgementSettings
 from controller.adapters.flags.feature_flag import FeatureFlagProjection
 from controller.adapters.flags.feed import FeedSettings, FlagFeed, ObjectWatch
@@ -19,7 +21,7 @@ from controller.adapters.flags.port import ClusterFlags
 from controller.adapters.flags.store import ConfigMapFlagStore
 from controller.adapters.flags.sync_server import SyncServer, SyncSettings
 from controller.adapters.observation.port import ClusterObservation, ObservationSettings
-from controller.adapters.ports import ForecastPort, JsonObject, Learned, NodeFacts
+from controller.adapters.ports import JsonObject, Learned, NodeFacts
 from controller.adapters.prometheus import PrometheusClient
 from controller.operator.assembly import Connections, Copies, World
 from controller.operator.entries import PolicyEntry
@@ -27,10 +29,13 @@ from controller.operator.kubernetes.client import KubernetesClient
 from controller.operator.kubernetes.list_watch import ListWatch
 from controller.operator.policy_inputs import PolicyPorts
 from controller.operator.resources.fields import duration_seconds
+from controller.operator.resources.surge_policy import SurgePolicySpec
 from controller.operator.settings import OperatorSettings
-from controller.types import ForecastSet, Policy, Sample
+from controller.types import Sample
+from exporters.metric_names import INFERENCE_REQUESTS
 
 STREAM_SILENCE_SECONDS = 60.0
+DEFAULT_STEP = "60s"
 DEFAULT_FLAGS_SUFFIX = "-meltguard-flags"
 
 
@@ -51,15 +56,6 @@ class NodeCopies:
         if age_seconds is None:
             return Sample.absent()
         return Sample.fresh(self._copy.items(), now - timedelta(seconds=age_seconds))
-
-
-class NoForecasts:
-    """Stands in where no demand signal is configured: what is not forecast is not fresh, so nothing is given back."""
-
-    def forecasts(self, policy: Policy, now: datetime) -> ForecastSet:
-        """Return no forecast."""
-        del policy, now
-        return ForecastSet(demand=())
 
 
 class FlagStreams:
@@ -112,7 +108,6 @@ def cluster_world(
     connections: Connections,
     copies: Copies,
     streams: FlagStreams,
-    make_forecasts: Callable[[PolicyEntry, PrometheusClient], ForecastPort],
 ) -> World:
     """Return the real world.
 
@@ -121,7 +116,6 @@ def cluster_world(
         connections: How to reach the API.
         copies: Local copies of it.
         streams: This replica's streams of flags.
-        make_forecasts: Makes the forecasts of a policy.
 
     Returns:
         The world.
@@ -149,15 +143,40 @@ def cluster_world(
         observation = ClusterObservation(
             prometheus, capacity, NodeCopies(copies.nodes), ObservationSettings(), learned=learned
         )
+        feed = DemandFeed(settings.prometheus_url, demand_settings(spec))
+        feed.start()
         return PolicyPorts(
             capacity=capacity,
             flags=flags,
             observation=observation,
-            forecasts=make_forecasts(entry, prometheus),
+            forecasts=feed,
             propagation_seconds=lambda: flags.learned_seconds,
+            problems=lambda: feed.problems,
+            close=lambda: threading.Thread(target=feed.stop, name="demand-feed-stop", daemon=True).start(),
         )
 
     return World(make_ports=make_ports, on_turn=streams.follow)
+
+
+def demand_settings(spec: SurgePolicySpec) -> DemandSettings:
+    """Return where a policy's demand is counted; without a query, our own inference pods are asked.
+
+    Args:
+        spec: The policy.
+
+    Returns:
+        The settings.
+    """
+    requests, signups = spec.signals.requests, spec.signals.signups
+    step = requests.step if requests is not None else signups.step if signups is not None else DEFAULT_STEP
+    step_seconds = duration_seconds(step, place="spec.signals.requests.step")
+    default = f'sum by (region, tier) (increase({INFERENCE_REQUESTS.name}{{attempt="first"}}[{round(step_seconds)}s]))'
+    return DemandSettings(
+        requests_query=default if requests is None else requests.query,
+        signups_query=None if signups is None else signups.query,
+        step_seconds=step_seconds,
+        period_seconds=step_seconds,
+    )
 
 
 def start_sync_server(listen: str) -> tuple[SyncServer, int]:

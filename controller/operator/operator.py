@@ -147,6 +147,8 @@ class Operator:
         if self._parts.elector is not None:
             self._elector_stop.set()
             self._elector_thread.join(self._parts.settings.lease_renew_deadline_seconds)
+        for runner in self._runners.values():
+            runner.close()
         self._appliers.shutdown(wait=False, cancel_futures=True)
 
     # -- what others ask ---------------------------------------------------------------------------------------------
@@ -264,6 +266,9 @@ class Operator:
                 self._log.warning("pass.policy_failed", policy=name, error=str(error))
                 recorder.record_broken(row, Problem(code=_code(error), text=str(error)), now)
         known = {row.entry.identity.name for row in rows}
+        for name, runner in self._runners.items():
+            if name not in known:
+                runner.close()
         for kept in (self._runners, self._recorders, self._views):
             for name in [name for name in kept if name not in known]:
                 del kept[name]

@@ -38,6 +38,8 @@ class PolicyPorts:
         observation: What is known about the fleet.
         forecasts: Demand forecasts.
         propagation_seconds: Propagation times that were seen, to be stored with what the observation learned.
+        problems: What is wrong with the signals of demand, one sentence each.
+        close: Ends what runs beside the passes.
     """
 
     capacity: CapacityPort
@@ -45,6 +47,8 @@ class PolicyPorts:
     observation: ObservationPort
     forecasts: ForecastPort
     propagation_seconds: Callable[[], tuple[float, ...]] = tuple
+    problems: Callable[[], tuple[str, ...]] = tuple
+    close: Callable[[], None] = lambda: None
 
     @property
     def learned(self) -> Learned:
@@ -143,6 +147,7 @@ def gather(
     forecasts = ports.forecasts.forecasts(policy, now)
     stored_flags = ports.flags.read(now)
     problems = [Problem(code="MetricsMissing", text=text) for text in observed.problems[:4]]
+    problems += [Problem(code="DemandUnknown", text=text) for text in ports.problems()[:2]]
     stored = stored_flags.value
     if stored is None:
         flags = last_flags

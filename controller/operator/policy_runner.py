@@ -78,6 +78,12 @@ class PolicyRunner:
     def forget(self) -> None:
         """Forget everything: another replica may have led meanwhile."""
         self._stored = None
+        self.close()
+
+    def close(self) -> None:
+        """End what runs beside the passes."""
+        if self._ports is not None:
+            self._ports.close()
         self._ports = None
 
     @property
@@ -171,6 +177,7 @@ class PolicyRunner:
         generation = assignment.entry.identity.generation
         if self._ports is None or self._ports_generation != generation:
             learned = stored.notes.learned if self._ports is None else self._ports.learned
+            self.close()
             self._ports = self._tools.make_ports(assignment.entry, learned)
             self._ports_generation = generation
         return self._ports

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from controller.adapters.ports import ForecastPort
-from controller.adapters.prometheus import PrometheusClient
 from controller.errors import UsageError
 from controller.operator.assembly import Connections, Copies, World, build_operator
-from controller.operator.cluster_world import FlagStreams, NoForecasts, cluster_world, start_sync_server
-from controller.operator.entries import PolicyEntry
+from controller.operator.cluster_world import FlagStreams, cluster_world, start_sync_server
 from controller.operator.kubernetes.access import open_access
 from controller.operator.pages import operator_pages
 from controller.operator.settings import OperatorSettings
@@ -59,7 +56,7 @@ def serve(settings: OperatorSettings, kubeconfig: Path | None, announce: Callabl
     def make_world(connections: Connections, copies: Copies) -> World:
         streams = FlagStreams(connections.main, sync_server, settings.namespace)
         held.append(streams)
-        return cluster_world(settings, connections, copies, streams, _forecasts)
+        return cluster_world(settings, connections, copies, streams)
 
     def audit(lines: tuple[bytes, ...]) -> None:
         if not settings.audit_to_stdout:
@@ -84,9 +81,3 @@ def serve(settings: OperatorSettings, kubeconfig: Path | None, announce: Callabl
     if sync_server is not None:
         sync_server.stop()
     web.stop()
-
-
-def _forecasts(entry: PolicyEntry, prometheus: PrometheusClient) -> ForecastPort:
-    """Return the forecasts of a policy."""
-    del entry, prometheus
-    return NoForecasts()
