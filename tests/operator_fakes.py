@@ -11,6 +11,7 @@ from controller.adapters.capacity.port import ClusterCapacity
 from controller.adapters.flags.store import ConfigMapFlagStore
 from controller.adapters.ports import (
     Acknowledgement,
+    CapacityPort,
     FlagReceipt,
     Learned,
     NodeFacts,
@@ -64,7 +65,7 @@ class FakeFleet:
 class BoundFleet:
     """Observation and forecasts of a fleet whose sizes one operator reads from the API."""
 
-    def __init__(self, fleet: FakeFleet, capacity: ClusterCapacity) -> None:
+    def __init__(self, fleet: FakeFleet, capacity: CapacityPort) -> None:
         """Take the fleet and the way to its sizes."""
         self._fleet = fleet
         self._capacity = capacity

@@ -21,6 +21,8 @@ from controller.operator.settings import OperatorSettings
 from controller.telemetry.metrics import ControllerMetrics
 
 LEASE_CONNECT_SECONDS = 1.0
+CONNECT_SHARE = 0.2
+"""Share of the time limit of a write that is meant for the connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,12 @@ def connect(access: Access, settings: OperatorSettings) -> Connections:
     Returns:
         The connections.
     """
+    # A write that a leader begins in the last moment of its term must have ended when another may begin to lead.
+    grace_seconds = settings.lease_duration_seconds - settings.lease_renew_deadline_seconds
     return Connections(
-        main=KubernetesClient(access),
+        main=KubernetesClient(
+            access, connect_seconds=CONNECT_SHARE * grace_seconds, read_seconds=(1.0 - CONNECT_SHARE) * grace_seconds
+        ),
         lease=KubernetesClient(
             access,
             connect_seconds=min(LEASE_CONNECT_SECONDS, settings.lease_retry_seconds),
