@@ -11,6 +11,7 @@ from controller.adapters.capacity.port import ClusterCapacity
 from controller.adapters.flags.store import ConfigMapFlagStore
 from controller.adapters.ports import (
     Acknowledgement,
+    CapacityPort,
     FlagReceipt,
     Learned,
     NodeFacts,
@@ -20,7 +21,7 @@ from controller.adapters.ports import (
     StoredFlags,
 )
 from controller.adapters.targets import PoolTarget
-from controller.operator.assembly import Connections, Copies, build_operator
+from controller.operator.assembly import Connections, Copies, World, build_operator
 from controller.operator.entries import PolicyEntry
 from controller.operator.kubernetes.access import open_access
 from controller.operator.kubernetes.list_watch import WatchSettings
@@ -64,7 +65,7 @@ class FakeFleet:
 class BoundFleet:
     """Observation and forecasts of a fleet whose sizes one operator reads from the API."""
 
-    def __init__(self, fleet: FakeFleet, capacity: ClusterCapacity) -> None:
+    def __init__(self, fleet: FakeFleet, capacity: CapacityPort) -> None:
         """Take the fleet and the way to its sizes."""
         self._fleet = fleet
         self._capacity = capacity
@@ -171,7 +172,7 @@ def make_operator(cluster: Any, fleet: FakeFleet, *, url: str = "", identity: st
     metrics = ControllerMetrics()
     audit: list[bytes] = []
 
-    def make_ports(connections: Connections, copies: Copies) -> Callable[[PolicyEntry, Learned], PolicyPorts]:
+    def make_world(connections: Connections, copies: Copies) -> World:
         del copies
 
         def ports(entry: PolicyEntry, learned: Learned) -> PolicyPorts:
@@ -183,10 +184,10 @@ def make_operator(cluster: Any, fleet: FakeFleet, *, url: str = "", identity: st
             store = ConfigMapFlagStore(connections.main, namespace=cluster.namespace, name=place.name, key=place.key)
             return PolicyPorts(capacity=capacity, flags=StoreFlags(store), observation=bound, forecasts=bound)
 
-        return ports
+        return World(make_ports=ports)
 
     access = open_access(cluster.kubeconfig_at(url or cluster.control_plane.url))
-    operator = build_operator(access, chosen, make_ports, lambda lines: audit.extend(lines), metrics)
+    operator = build_operator(access, chosen, make_world, lambda lines: audit.extend(lines), metrics)
     return Running(operator, metrics, audit)
 
 

@@ -21,6 +21,8 @@ from controller.operator.settings import OperatorSettings
 from controller.telemetry.metrics import ControllerMetrics
 
 LEASE_CONNECT_SECONDS = 1.0
+CONNECT_SHARE = 0.2
+"""Share of the time limit of a write that is meant for the connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,19 @@ class Copies:
     nodes: ListWatch[NodeFacts]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What lies beyond the operator.
+
+    Attributes:
+        make_ports: Makes the ports of a policy.
+        on_turn: Told the policies at every turn of the loop, in every replica.
+    """
+
+    make_ports: PortsFactory
+    on_turn: Callable[[tuple[PolicyEntry, ...]], None] = lambda policies: None
+
+
 def connect(access: Access, settings: OperatorSettings) -> Connections:
     """Return the connections of an operator; nothing is sent yet.
 
@@ -57,8 +72,12 @@ def connect(access: Access, settings: OperatorSettings) -> Connections:
     Returns:
         The connections.
     """
+    # A write that a leader begins in the last moment of its term must have ended when another may begin to lead.
+    grace_seconds = settings.lease_duration_seconds - settings.lease_renew_deadline_seconds
     return Connections(
-        main=KubernetesClient(access),
+        main=KubernetesClient(
+            access, connect_seconds=CONNECT_SHARE * grace_seconds, read_seconds=(1.0 - CONNECT_SHARE) * grace_seconds
+        ),
         lease=KubernetesClient(
             access,
             connect_seconds=min(LEASE_CONNECT_SECONDS, settings.lease_retry_seconds),
@@ -110,7 +129,7 @@ def copies_of(connections: Connections, settings: OperatorSettings, wake: Callab
 def build_operator(
     access: Access,
     settings: OperatorSettings,
-    make_ports: Callable[[Connections, Copies], PortsFactory],
+    make_world: Callable[[Connections, Copies], World],
     audit: Callable[[tuple[bytes, ...]], None],
     metrics: ControllerMetrics,
 ) -> Operator:
@@ -119,7 +138,7 @@ def build_operator(
     Args:
         access: Where the API is.
         settings: How it runs.
-        make_ports: Makes the maker of each policy's world.
+        make_world: Makes what lies beyond the API of Kubernetes.
         audit: Takes audit lines.
         metrics: Its metrics.
 
@@ -144,6 +163,8 @@ def build_operator(
             on_change=lambda leading: wake.set(),
         )
 
+    world = make_world(connections, copies)
+
     def fence() -> int:
         return 0 if elector is None else elector.fence()
 
@@ -157,7 +178,8 @@ def build_operator(
             nodes=copies.nodes,
             publisher=Publisher(fence),
             metrics=metrics,
-            make_ports=make_ports(connections, copies),
+            make_ports=world.make_ports,
+            on_turn=world.on_turn,
             audit=audit,
             wake=wake,
         )

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.errors import ControllerError
-from controller.operator.kubernetes.client import JsonObject, KubernetesClient
+from controller.operator.kubernetes.client import KubernetesClient
 from controller.operator.kubernetes.errors import MissingError
-from controller.operator.kubernetes.resources import Resource
+from controller.operator.kubernetes.resources import JsonObject, Resource
 from controller.operator.publisher import Writing
 from controller.planning.documents import encode_document, read_document
 from controller.types import Alternative, Constraint, FlagInForce, InputAge, Plan, Reason, RegionVerdict

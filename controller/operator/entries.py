@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from controller.adapters.ports import NodeFacts
 from controller.errors import ControllerError
 from controller.operator.conditions import HeldCondition, Problem, held_conditions
-from controller.operator.kubernetes.client import JsonObject
+from controller.operator.kubernetes.resources import JsonObject
 from controller.operator.resources.parse import (
     Identity,
     Pool,

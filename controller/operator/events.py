@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from controller.operator.kubernetes.client import JsonObject, KubernetesClient
-from controller.operator.kubernetes.resources import Resource
+from controller.operator.kubernetes.client import KubernetesClient
+from controller.operator.kubernetes.resources import JsonObject, Resource
 from controller.operator.publisher import MAX_EVENT_TRIES, Writing
 from controller.operator.resources.fields import API_VERSION
 from controller.operator.resources.parse import Identity

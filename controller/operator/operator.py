@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 
@@ -33,7 +33,6 @@ from controller.operator.state import StateStore
 from controller.operator.status_view import STATUS_SCHEMA, PolicyView, StatusView
 from controller.operator.workload import Followed, ReplicaFollower, Wish
 from controller.telemetry.metrics import ControllerMetrics
-from controller.types import Sample
 
 ADVISORY_EPOCH = 0
 
@@ -54,6 +53,7 @@ class OperatorParts:
         make_ports: Makes the world of a policy.
         audit: Takes audit lines.
         wake: Set when a policy or pool has changed.
+        on_turn: Told the policies at every turn of the loop, leading or not.
         clock: The present time, aware UTC.
     """
 
@@ -68,6 +68,7 @@ class OperatorParts:
     make_ports: PortsFactory
     audit: Callable[[tuple[bytes, ...]], None]
     wake: threading.Event
+    on_turn: Callable[[tuple[PolicyEntry, ...]], None] = lambda policies: None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -146,6 +147,8 @@ class Operator:
         if self._parts.elector is not None:
             self._elector_stop.set()
             self._elector_thread.join(self._parts.settings.lease_renew_deadline_seconds)
+        for runner in self._runners.values():
+            runner.close()
         self._appliers.shutdown(wait=False, cancel_futures=True)
 
     # -- what others ask ---------------------------------------------------------------------------------------------
@@ -177,10 +180,6 @@ class Operator:
             if copy.age_seconds() is None:
                 rows.append(f"{name}: not read yet{': ' + copy.problem if copy.problem else ''}")
         return tuple(rows)
-
-    def nodes(self, now: datetime) -> Sample[tuple[NodeFacts, ...]]:
-        """Return the nodes with the time at which they were known to be the truth."""
-        return node_sample(self._parts.nodes, now)
 
     def status(self) -> StatusView:
         """Return what to show."""
@@ -225,6 +224,7 @@ class Operator:
     def turn(self) -> None:
         """Make one pass over every policy, if this replica decides and knows what there is."""
         self._observe_self()
+        self._parts.on_turn(self._parts.policies.items())
         if not self.is_leading:
             self._epoch = None
             return
@@ -266,6 +266,9 @@ class Operator:
                 self._log.warning("pass.policy_failed", policy=name, error=str(error))
                 recorder.record_broken(row, Problem(code=_code(error), text=str(error)), now)
         known = {row.entry.identity.name for row in rows}
+        for name, runner in self._runners.items():
+            if name not in known:
+                runner.close()
         for kept in (self._runners, self._recorders, self._views):
             for name in [name for name in kept if name not in known]:
                 del kept[name]
@@ -354,20 +357,6 @@ class Operator:
             age = copy.age_seconds()
             metrics.watch_age.labels(name).set(float("inf") if age is None else age)
         metrics.queue_depth.labels("publish").set(len(parts.publisher.queue))
-
-
-def node_sample(nodes: ListWatch[NodeFacts], now: datetime) -> Sample[tuple[NodeFacts, ...]]:
-    """Return the nodes of a local copy; absent before its first list.
-
-    Args:
-        nodes: The copy.
-        now: The present time.
-
-    Returns:
-        The nodes, as old as the copy is.
-    """
-    age = nodes.age_seconds()
-    return Sample.absent() if age is None else Sample.fresh(nodes.items(), now - timedelta(seconds=age))
 
 
 def _code(error: ControllerError) -> str:

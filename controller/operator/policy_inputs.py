@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -30,12 +30,30 @@ TTL_FACTOR = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyPorts:
-    """The world of one policy."""
+    """The world of one policy.
+
+    Attributes:
+        capacity: Node pools.
+        flags: The flag store and its consumers.
+        observation: What is known about the fleet.
+        forecasts: Demand forecasts.
+        propagation_seconds: Propagation times that were seen, to be stored with what the observation learned.
+        problems: What is wrong with the signals of demand, one sentence each.
+        close: Ends what runs beside the passes.
+    """
 
     capacity: CapacityPort
     flags: FlagPort
     observation: ObservationPort
     forecasts: ForecastPort
+    propagation_seconds: Callable[[], tuple[float, ...]] = tuple
+    problems: Callable[[], tuple[str, ...]] = tuple
+    close: Callable[[], None] = lambda: None
+
+    @property
+    def learned(self) -> Learned:
+        """Everything that was learned, to be stored."""
+        return replace(self.observation.learned, propagation_seconds=self.propagation_seconds())
 
 
 class PortsFactory(Protocol):
@@ -129,6 +147,7 @@ def gather(
     forecasts = ports.forecasts.forecasts(policy, now)
     stored_flags = ports.flags.read(now)
     problems = [Problem(code="MetricsMissing", text=text) for text in observed.problems[:4]]
+    problems += [Problem(code="DemandUnknown", text=text) for text in ports.problems()[:2]]
     stored = stored_flags.value
     if stored is None:
         flags = last_flags

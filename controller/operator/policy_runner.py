@@ -78,6 +78,12 @@ class PolicyRunner:
     def forget(self) -> None:
         """Forget everything: another replica may have led meanwhile."""
         self._stored = None
+        self.close()
+
+    def close(self) -> None:
+        """End what runs beside the passes."""
+        if self._ports is not None:
+            self._ports.close()
         self._ports = None
 
     @property
@@ -170,7 +176,8 @@ class PolicyRunner:
         """Return the ports; a changed spec gets new ones, with what was learned."""
         generation = assignment.entry.identity.generation
         if self._ports is None or self._ports_generation != generation:
-            learned = stored.notes.learned if self._ports is None else self._ports.observation.learned
+            learned = stored.notes.learned if self._ports is None else self._ports.learned
+            self.close()
             self._ports = self._tools.make_ports(assignment.entry, learned)
             self._ports_generation = generation
         return self._ports
@@ -221,7 +228,7 @@ class PolicyRunner:
             decided_at=current.now,
             intents=() if is_advisory else intents_of(made),
             flags_pending=writes_flags,
-            learned=current.ports.observation.learned,
+            learned=current.ports.learned,
             paused_since=None,
             resets_seen=resets_seen(current.stored.notes, inputs),
         )
@@ -253,7 +260,7 @@ class PolicyRunner:
             saved.notes,
             intents=tuple(r.intent for r in results),
             flags_pending=receipt is not None and receipt.outcome is not WriteOutcome.DONE,
-            learned=current.ports.observation.learned,
+            learned=current.ports.learned,
         )
         return self._save(without_failed(saved.memory, failed, current.now), notes, saved)
 
@@ -311,7 +318,7 @@ class PolicyRunner:
         half_life = timedelta(seconds=inputs.policy.flag_ttl_seconds * RENEW_BELOW_RATIO)
         if ends is not None and ends <= now + half_life and not outlived:
             receipt = self._write_flags(held, held.made)
-        notes = replace(stored.notes, paused_since=since, learned=current.ports.observation.learned)
+        notes = replace(stored.notes, paused_since=since, learned=current.ports.learned)
         saved = self._save(stored.memory, notes, stored)
         result = self._result(held, saved, (), None, is_advisory=False)
         found = problems(self._state_problem(), inputs, (), receipt)

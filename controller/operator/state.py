@@ -13,9 +13,9 @@ from enum import StrEnum
 
 from controller.adapters.ports import Learned
 from controller.errors import ControllerError
-from controller.operator.kubernetes.client import JsonObject, KubernetesClient
+from controller.operator.kubernetes.client import KubernetesClient
 from controller.operator.kubernetes.errors import MissingError
-from controller.operator.kubernetes.resources import Resource
+from controller.operator.kubernetes.resources import JsonObject, Resource
 from controller.planning.documents import (
     UnreadableDocumentError,
     encode_document,

@@ -8,8 +8,7 @@ they know whether a write that got no answer may be sent again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import msgspec
@@ -24,57 +23,16 @@ from controller.operator.kubernetes.errors import (
     UnreachableError,
     error_of,
 )
-from controller.operator.kubernetes.resources import Resource
-
-JsonObject: TypeAlias = dict[str, Any]
-"""One object of the API as it came: its shape belongs to the API, so readers narrow what they take from it."""
+from controller.operator.kubernetes.resources import JsonObject, Resource
+from controller.operator.kubernetes.watch import Watch
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 5.0
 MAX_CONNECTIONS = 16
 MAX_RETRY_AFTER_SECONDS = 60.0
-MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""Longest line of a watch; the API's own limit of an object is a tenth of it."""
-READ_BYTES = 64 * 1024
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 FIELD_MANAGER = "meltguard"
-
-
-class Watch:
-    """The events of one watch until it ends, breaks or is closed.
-
-    Args:
-        response: The answer, whose body is the stream.
-        place: What to call it in errors.
-    """
-
-    def __init__(self, response: urllib3.BaseHTTPResponse, place: str) -> None:
-        """Take over the response."""
-        self._response = response
-        self._place = place
-
-    def __iter__(self) -> Iterator[JsonObject]:
-        """Yield events with ``type`` and ``object``.
-
-        Raises:
-            UnreachableError: If the connection broke or fell silent.
-        """
-        rest = b""
-        try:
-            while piece := self._response.read1(READ_BYTES):
-                *whole, rest = (rest + piece).split(b"\n")
-                for line in whole:
-                    if line:
-                        yield msgspec.json.decode(line)
-                if len(rest) > MAX_EVENT_BYTES:
-                    raise UnreachableError(f"{self._place}: an event of more than {MAX_EVENT_BYTES} bytes")
-        except (urllib3.exceptions.HTTPError, OSError, msgspec.DecodeError) as error:
-            raise UnreachableError(f"{self._place}: broke off ({error})") from error
-
-    def close(self) -> None:
-        """Close the connection; it is not reused, for it may still carry events."""
-        self._response.close()
 
 
 class KubernetesClient:
@@ -301,9 +259,21 @@ class KubernetesClient:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(max(1, round(timeout_seconds))),
         }
+        return self.stream(_target(resource.path(), query), silence_seconds=silence_seconds)
+
+    def stream(self, target: str, *, silence_seconds: float) -> Watch:
+        """Begin the watch of a path that asks for one; returns when the API has accepted it.
+
+        Args:
+            target: Path with its query.
+            silence_seconds: Longest wait between two events before the connection counts as dead, > 0.
+
+        Returns:
+            The events, to be iterated and closed.
+        """
         timeout = urllib3.Timeout(connect=self._connect_seconds, read=silence_seconds)
-        place = f"WATCH {resource.path()}"
-        response = self._send("GET", _target(resource.path(), query), stream_timeout=timeout)
+        place = f"WATCH {target.partition('?')[0]}"
+        response = self._send("GET", target, stream_timeout=timeout)
         if response.status >= 400:
             try:
                 raise _error(response, place)

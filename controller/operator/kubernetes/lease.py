@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 import structlog
 
 from controller.errors import ControllerError
-from controller.operator.kubernetes.client import JsonObject, KubernetesClient
+from controller.operator.kubernetes.client import KubernetesClient
 from controller.operator.kubernetes.errors import ConflictError, KubernetesError, MissingError
-from controller.operator.kubernetes.resources import Resource
+from controller.operator.kubernetes.resources import JsonObject, Resource
 
 LEASE_API = "coordination.k8s.io/v1"
 MIN_DURATION_SECONDS = 1

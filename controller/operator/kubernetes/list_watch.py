@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from controller.operator.kubernetes.backoff import backoff_seconds
-from controller.operator.kubernetes.client import JsonObject, KubernetesClient
+from controller.operator.kubernetes.client import KubernetesClient
 from controller.operator.kubernetes.errors import (
     ExpiredError,
     KubernetesError,
@@ -26,7 +26,7 @@ from controller.operator.kubernetes.errors import (
     ServerFailedError,
     UnreachableError,
 )
-from controller.operator.kubernetes.resources import Resource
+from controller.operator.kubernetes.resources import JsonObject, Resource
 
 Item = TypeVar("Item")
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 from urllib.parse import quote
+
+JsonObject: TypeAlias = dict[str, Any]
+"""One object of the API as it came: its shape belongs to the API, so readers narrow what they take from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,14 @@ POLICY_RULES: tuple[Rule, ...] = (
         holds=_ttl_long_enough,
     ),
     Rule(
+        path=("signals",),
+        expression="!has(self.requests) || !has(self.signups) || self.requests.step == self.signups.step",
+        message="requests and signups must have the same step",
+        holds=lambda signals: (
+            signals.requests is None or signals.signups is None or signals.requests.step == signals.signups.step
+        ),
+    ),
+    Rule(
         path=("flags",),
         expression="has(self.configMap) || has(self.featureFlag) || has(self.sync)",
         message="give at least one of configMap, featureFlag and sync",
