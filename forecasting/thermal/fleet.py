@@ -158,11 +158,6 @@ class FleetThermalModel:
         return self._started.copy()
 
     @property
-    def last_seen_seconds(self) -> FloatArray:
-        """Time of the last believed sample, shape ``(num_gpus,)``; NaN before the first."""
-        return read_only(self._last_seen_seconds)
-
-    @property
     def calibration(self) -> IntervalCalibration:
         """Scores of past forecasts."""
         return self._calibration
