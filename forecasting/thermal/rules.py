@@ -98,7 +98,7 @@ class CrossingAlarm:
 
     1. Fewer than ``needed`` forecasts in a row predict the crossing: quiet.
     2. As many readings in a row predict it: alarm.
-    3. The awaited readings would come at least one period before the crossing, even an early one: wait for them.
+    3. The awaited readings would come at least one period before the crossing is expected: wait for them.
     4. Else alarm: a reading that comes too late protects from nothing.
 
     Args:
@@ -115,26 +115,25 @@ class CrossingAlarm:
     def observe(
         self,
         *,
-        seconds_to_limit: FloatArray,
-        earliest_seconds: FloatArray,
+        predicted: NDArray[np.bool_],
+        expected_seconds: FloatArray,
         new_reading: bool,
         period_seconds: float,
     ) -> NDArray[np.bool_]:
         """Take one forecast and return who is flagged.
 
         Args:
-            seconds_to_limit: As likely as not, shape ``(num_gpus,)``; infinite: no crossing predicted.
-            earliest_seconds: When the crossing may already come, same shape; a higher quantile of the temperature.
+            predicted: Whether it predicts a crossing, shape ``(num_gpus,)``.
+            expected_seconds: When the crossing is expected, same shape; read only where it is predicted.
             new_reading: Whether a reading has come since the last call.
             period_seconds: Distance between readings.
 
         Returns:
             Shape ``(num_gpus,)``.
         """
-        predicted = np.isfinite(seconds_to_limit)
         agreed = np.minimum(self._num_readings + int(new_reading), self._needed)
         self._num_readings = np.where(predicted, agreed, 0).astype(np.int32)
         num_awaited = self._needed - self._num_readings
-        can_wait = (num_awaited > 0) & (earliest_seconds > (num_awaited + 1) * period_seconds)
+        can_wait = (num_awaited > 0) & (expected_seconds > (num_awaited + 1) * period_seconds)
         flagged: NDArray[np.bool_] = self._forecasts.observe(predicted) & ~can_wait
         return flagged

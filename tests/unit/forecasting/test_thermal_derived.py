@@ -164,38 +164,38 @@ def test_alarms_need_three_in_a_row() -> None:
     assert flags == [False, False, False, False, False, True, True]
 
 
-def _flags(seconds: list[float], earliest: list[float], *, num_per_reading: int) -> list[bool]:
-    """Return what an alarm says to forecasts at a reading a minute."""
+def _flags(expected_seconds: list[float], *, num_per_reading: int) -> list[bool]:
+    """Return what an alarm says to forecasts at a reading a minute; infinite is not predicted."""
     alarm = CrossingAlarm(num_gpus=1)
     return [
         bool(
             alarm.observe(
-                seconds_to_limit=np.array([likely]),
-                earliest_seconds=np.array([early]),
+                predicted=np.array([np.isfinite(expected)]),
+                expected_seconds=np.array([expected]),
                 new_reading=index % num_per_reading == 0,
                 period_seconds=60.0,
             )[0]
         )
-        for index, (likely, early) in enumerate(zip(seconds, earliest, strict=True))
+        for index, expected in enumerate(expected_seconds)
     ]
 
 
 def test_a_far_crossing_waits_for_three_readings() -> None:
     """Three forecasts from one reading raise no alarm while two more readings come a period before the crossing."""
     far = [500.0 - 30.0 * index for index in range(7)]
-    assert _flags(far, far, num_per_reading=2) == [False, False, False, False, True, True, True]
+    assert _flags(far, num_per_reading=2) == [False, False, False, False, True, True, True]
 
 
 def test_a_near_crossing_does_not_wait() -> None:
-    """Where even an early crossing leaves no time for the awaited readings, three agreeing forecasts are enough."""
-    assert _flags([150.0] * 4, [150.0] * 4, num_per_reading=4) == [False, False, True, True]
-    assert _flags([500.0] * 4, [150.0] * 4, num_per_reading=4) == [False, False, True, True]
+    """Where no period is left after the awaited readings, three agreeing forecasts of one reading are enough."""
+    assert _flags([180.0] * 4, num_per_reading=4) == [False, False, True, True]
+    assert _flags([181.0] * 4, num_per_reading=4) == [False] * 4
 
 
 def test_a_reading_without_a_crossing_starts_the_count_of_readings_again() -> None:
     """Readings agree only in a row: one that sees no crossing in between takes the earlier ones back."""
     seconds = [500.0, 500.0, np.inf, 500.0, 500.0, 500.0]
-    assert _flags(seconds, seconds, num_per_reading=1) == [False, False, False, False, False, True]
+    assert _flags(seconds, num_per_reading=1) == [False, False, False, False, False, True]
 
 
 def test_the_margin_form_is_the_temperature_form_turned_round() -> None:
