@@ -28,6 +28,7 @@ class GuardSettings:
         hold_seconds: How long a bound is held on readings that no longer come.
         decay_seconds: Time constant with which it then goes to the floor.
         floor_ratio: Where it goes; a blind pod works, but not at its hottest.
+        approach_celsius: Below this margin the bound does not exceed what the GPU can sustain, where that is known.
     """
 
     idle_watts: float = 75.0
@@ -38,6 +39,7 @@ class GuardSettings:
     hold_seconds: float = 30.0
     decay_seconds: float = 60.0
     floor_ratio: float = 0.5
+    approach_celsius: float = 8.0
 
 
 def bounded_ratio(
@@ -46,6 +48,7 @@ def bounded_ratio(
     margin_celsius: FloatArray,
     power_watts: FloatArray,
     elapsed_seconds: float,
+    sustainable_power_watts: FloatArray | None = None,
     settings: GuardSettings = GuardSettings(),
 ) -> FloatArray:
     """Return the share of its full work that each GPU may do until the next reading.
@@ -58,6 +61,8 @@ def bounded_ratio(
         margin_celsius: Degrees left, same shape; NaN keeps the bound.
         power_watts: Mean power since the last reading, same shape; NaN keeps the bound.
         elapsed_seconds: Time since the last reading.
+        sustainable_power_watts: Power whose plateau stays below the limit, same shape; NaN or None where not known.
+            Close to the limit the bound stays within it, which spares the loop through the slow heat sink.
         settings: The constants.
 
     Returns:
@@ -66,6 +71,10 @@ def bounded_ratio(
     spare_watts = (margin_celsius - settings.margin_celsius) / settings.fast_resistance_celsius_per_watt
     span_watts = settings.busy_watts - settings.idle_watts
     wanted = np.clip((power_watts + spare_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
+    if sustainable_power_watts is not None:
+        sustained = np.clip((sustainable_power_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
+        is_close = (margin_celsius < settings.approach_celsius) & np.isfinite(sustained)
+        wanted = np.where(is_close, np.minimum(wanted, sustained), wanted)
     risen = previous_ratio + settings.rise_ratio_per_second * elapsed_seconds
     bound: FloatArray = np.where(np.isfinite(wanted), np.minimum(wanted, risen), previous_ratio)
     return bound

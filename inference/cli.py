@@ -1,0 +1,97 @@
+"""``meltguard serve`` and ``meltguard load``: the inference pod, and what offers it load.
+
+Mounted by the root command, which adds ``--config`` and ``--log-level`` and turns errors into one line. Only typer and
+the standard library are imported here; everything else is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class OutputFormat(StrEnum):
+    """How results are written to standard output."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def require_extra(command: str, *modules: str) -> None:
+    """Check that a command's optional packages are installed.
+
+    Raises:
+        InferenceError: If one is not; says how to get it.
+    """
+    from importlib.util import find_spec
+
+    from inference.errors import InferenceError
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise InferenceError(
+                f"`meltguard {command}` needs {module}; install it with `pip install 'meltguard[serve]'`"
+            )
+
+
+Output = Annotated[OutputFormat, typer.Option("--output", help="How results are written to stdout.")]
+
+
+def serve(
+    listen: Annotated[
+        str, typer.Option("--listen", help="HOST:PORT to serve at; port 0 chooses one.")
+    ] = "0.0.0.0:8000",
+    model: Annotated[
+        str, typer.Option("--model", help="digits, a model directory, or test-pattern (a stand-in without torch).")
+    ] = "digits",
+    flags: Annotated[
+        str | None, typer.Option("--flags", help="flagd JSON file, or grpc://HOST:PORT of a flagd sync stream.")
+    ] = None,
+    region: Annotated[str, typer.Option("--region", help="Region of this pod.")] = "local",
+    other_regions: Annotated[
+        str, typer.Option("--other-regions", help="Regions whose users may be routed here, with commas.")
+    ] = "",
+    redis: Annotated[
+        str | None, typer.Option("--redis", help="redis://HOST:PORT/DB for quotas; default: in memory.")
+    ] = None,
+    exporter: Annotated[
+        str | None,
+        typer.Option("--exporter", help="http://HOST_IP:9400/api/v1/gpus of the node's exporter, for the local guard."),
+    ] = None,
+    gpu: Annotated[str, typer.Option("--gpu", help="UUID or index of the engine's GPU at the exporter.")] = "0",
+    trusted_proxies: Annotated[
+        str, typer.Option("--trusted-proxies", help="Networks whose headers about users are believed, with commas.")
+    ] = "127.0.0.0/8,::1/128",
+    grace: Annotated[str, typer.Option("--grace", help="Time that work gets to finish after SIGTERM.")] = "30s",
+    max_wait: Annotated[str, typer.Option("--max-wait", help="Longest wait for a slot that is admitted.")] = "30s",
+    slots: Annotated[int, typer.Option("--slots", min=2, max=1024, help="Rows of a full batch.")] = 16,
+    pattern_speed: Annotated[
+        float, typer.Option("--pattern-speed", min=1.0, help="Tokens per second of test-pattern.")
+    ] = 2560.0,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Serve images under quotas, flags and the heat of the GPU."""
+    require_extra("serve", "aiohttp", "limits", "openfeature")
+    from inference.admission.callers import parse_networks
+    from inference.serving.command import run_server
+    from inference.serving.engines import open_model
+    from inference.serving.settings import ServeSettings, parse_address, parse_regions, parse_seconds
+
+    host, port = parse_address(listen)
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        region=region,
+        other_regions=parse_regions(other_regions),
+        flags=flags,
+        redis_url=redis,
+        exporter_url=exporter,
+        gpu=gpu,
+        trusted=parse_networks(trusted_proxies),
+        grace_seconds=parse_seconds(grace, "--grace"),
+        max_wait_seconds=parse_seconds(max_wait, "--max-wait"),
+    )
+    engine = open_model(model, num_slots=slots, pattern_tokens_per_second=pattern_speed)
+    run_server(settings, engine, announces=output is OutputFormat.JSON)
