@@ -66,7 +66,7 @@ class Usage(msgspec.Struct, frozen=True):
     input_tokens_details: TokenDetails
 
 
-class ImageData(msgspec.Struct, frozen=True, omit_defaults=True):
+class ImageData(msgspec.Struct, frozen=True):
     """One image: its file in base64, or a ``data:`` URL that holds it."""
 
     b64_json: str | UnsetType = UNSET
@@ -85,7 +85,7 @@ class ImagesResponse(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-class ImageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ImageEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One server-sent event: a partial image or a complete one. ``image_index`` is an extension, for ``n`` above 1."""
 
     type: str
@@ -109,13 +109,13 @@ class ProgressEvent(msgspec.Struct, frozen=True, kw_only=True):
     estimated_wait_seconds: float | None
 
 
-class ApiError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ApiError(msgspec.Struct, frozen=True, kw_only=True):
     """An error in OpenAI's shape; the fields after ``code`` are extensions for limited requests."""
 
     message: str
     type: str
-    param: str | None = msgspec.field(default=None)
-    code: str | None = msgspec.field(default=None)
+    param: str | None = None
+    code: str | None = None
     limit: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     flag_reason: str | UnsetType = UNSET
