@@ -44,7 +44,7 @@ def serve(
         str, typer.Option("--listen", help="HOST:PORT to serve at; port 0 chooses one.")
     ] = "0.0.0.0:8000",
     model: Annotated[
-        str, typer.Option("--model", help="digits, a model directory, or test-pattern (a stand-in without torch).")
+        str, typer.Option("--model", help="digits, a model directory, or test-pattern[:TOKENS_PER_SECOND] (no torch).")
     ] = "digits",
     flags: Annotated[
         str | None, typer.Option("--flags", help="flagd JSON file, or grpc://HOST:PORT of a flagd sync stream.")
@@ -66,17 +66,18 @@ def serve(
     ] = "127.0.0.0/8,::1/128",
     grace: Annotated[str, typer.Option("--grace", help="Time that work gets to finish after SIGTERM.")] = "30s",
     max_wait: Annotated[str, typer.Option("--max-wait", help="Longest wait for a slot that is admitted.")] = "30s",
+    train_digits: Annotated[
+        bool, typer.Option("--train-digits", help="Train the digit model first where it is not there yet.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     slots: Annotated[int, typer.Option("--slots", min=2, max=1024, help="Rows of a full batch.")] = 16,
-    pattern_speed: Annotated[
-        float, typer.Option("--pattern-speed", min=1.0, help="Tokens per second of test-pattern.")
-    ] = 2560.0,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Serve images under quotas, flags and the heat of the GPU."""
     require_extra("serve", "aiohttp", "limits", "openfeature")
     from inference.admission.callers import parse_networks
     from inference.serving.command import run_server
-    from inference.serving.engines import open_model
+    from inference.serving.engines import open_model, train_where_missing
     from inference.serving.settings import ServeSettings, parse_address, parse_regions, parse_seconds
 
     host, port = parse_address(listen)
@@ -93,5 +94,7 @@ def serve(
         grace_seconds=parse_seconds(grace, "--grace"),
         max_wait_seconds=parse_seconds(max_wait, "--max-wait"),
     )
-    engine = open_model(model, num_slots=slots, pattern_tokens_per_second=pattern_speed)
+    if train_digits:
+        train_where_missing(model)
+    engine = open_model(model, num_slots=slots, device=device)
     run_server(settings, engine, announces=output is OutputFormat.JSON)

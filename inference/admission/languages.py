@@ -37,10 +37,7 @@ _ENGLISH: dict[str, str] = {
     "resets": "It ends at {resets} UTC.",
     "retry": "Try again in {retry} seconds.",
     "flag_reason": "Reason: {flag_reason}.",
-    "prompt_empty": "The prompt is empty; name one digit from 0 to 9.",
-    "prompt_no_digit": "This model can only draw the digits 0 to 9, and the prompt names none.",
-    "prompt_two_digits": "This model draws one digit an image, and the prompt names more than one.",
-    "prompt_unsupported": "The model cannot draw this. It can draw {draws}.",
+    "prompt_unsupported": "The prompt must name exactly one thing that this model can draw: {draws}.",
 }
 _SPANISH: dict[str, str] = {
     "daily_quota": "Hoy le quedan {remaining} de {maximum} imágenes: no bastan para esta petición.",
@@ -58,10 +55,7 @@ _SPANISH: dict[str, str] = {
     "resets": "Termina a las {resets} UTC.",
     "retry": "Vuelva a intentarlo en {retry} segundos.",
     "flag_reason": "Motivo: {flag_reason}.",
-    "prompt_empty": "El texto está vacío; nombre una cifra del 0 al 9.",
-    "prompt_no_digit": "Este modelo solo sabe dibujar las cifras del 0 al 9, y el texto no nombra ninguna.",
-    "prompt_two_digits": "Este modelo dibuja una cifra por imagen, y el texto nombra más de una.",
-    "prompt_unsupported": "El modelo no sabe dibujar esto. Sabe dibujar {draws}.",
+    "prompt_unsupported": "El texto debe nombrar exactamente una cosa que este modelo sepa dibujar: {draws}.",
 }
 _ITALIAN: dict[str, str] = {
     "daily_quota": "Oggi le restano {remaining} immagini su {maximum}: non bastano per questa richiesta.",
@@ -79,10 +73,7 @@ _ITALIAN: dict[str, str] = {
     "resets": "Finisce alle {resets} UTC.",
     "retry": "Riprovi tra {retry} secondi.",
     "flag_reason": "Motivo: {flag_reason}.",
-    "prompt_empty": "Il testo è vuoto; indichi una cifra da 0 a 9.",
-    "prompt_no_digit": "Questo modello sa disegnare solo le cifre da 0 a 9, e il testo non ne nomina nessuna.",
-    "prompt_two_digits": "Questo modello disegna una cifra per immagine, e il testo ne nomina più di una.",
-    "prompt_unsupported": "Il modello non sa disegnare questo. Sa disegnare {draws}.",
+    "prompt_unsupported": "Il testo deve indicare esattamente una cosa che questo modello sappia disegnare: {draws}.",
 }
 SENTENCES: dict[Language, dict[str, str]] = {
     Language.ENGLISH: _ENGLISH,

@@ -34,6 +34,7 @@ class ModelDescription:
         created: When the model was made, in unix seconds; 0 where that is not known.
         max_guidance_scale: The greatest scale of classifier-free guidance; 1 where the model was not trained for it.
         can_seed: Whether a seed reproduces an image.
+        default_sampling: How tokens are chosen where a request does not say.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelDescription:
     created: int = 0
     max_guidance_scale: float = 1.0
     can_seed: bool = True
+    default_sampling: Sampling = field(default_factory=lambda: Sampling())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

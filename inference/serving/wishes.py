@@ -12,7 +12,6 @@ from inference.admission.languages import Language, sentence
 from inference.engine.errors import UnsupportedPromptError
 from inference.engine.ports import ImageEngine
 from inference.engine.requests import Conditioning, GenerationRequest, ImageSize, ModelDescription, Sampling
-from inference.prompts import DigitPromptError
 from inference.serving.answers import BadRequestError
 from inference.serving.api import ImagesRequest, OutputFormat
 
@@ -135,9 +134,6 @@ def generation_request(wish: Wish, *, tier: str, priority_weight: float) -> Gene
 def _conditioning(prompt: str, engine: ImageEngine, language: Language) -> Conditioning:
     try:
         return engine.prompts.read(prompt)
-    except DigitPromptError as error:
-        key = error.problem.value
-        raise BadRequestError(sentence(key, language), param="prompt", code=key) from error
     except UnsupportedPromptError as error:
         message = sentence("prompt_unsupported", language, draws=engine.model.draws)
         raise BadRequestError(message, param="prompt", code="prompt_unsupported") from error

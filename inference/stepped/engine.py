@@ -26,7 +26,7 @@ from inference.engine.events import (
 from inference.engine.ports import EngineSnapshot, StepObserver, StepReport, WorkBound
 from inference.engine.requests import GenerationRequest, ImageSize, ModelDescription
 from inference.engine.stream import EventStream
-from inference.prompts import DigitPrompts
+from inference.models.pictures import WordReader
 from inference.stepped.picture import PatternCodec, pattern_token
 from inference.stepped.schedule import SECONDS_PER_WEIGHT, Course, Row, Work, play_forward
 
@@ -38,6 +38,17 @@ MODEL = ModelDescription(
     tokens_by_size={SMALL: 64, LARGE: 256},
     default_size=SMALL,
 )
+WORDS = {
+    word: (digit,)
+    for words in (
+        "0 1 2 3 4 5 6 7 8 9",
+        "zero one two three four five six seven eight nine",
+        "cero uno dos tres cuatro cinco seis siete ocho nueve",
+        "zero uno due tre quattro cinque sei sette otto nove",
+    )
+    for digit, word in enumerate(words.split())
+}
+"""Words for each digit: numerals, English, Spanish and Italian."""
 IDLE_SECONDS = 0.02
 MAX_LAG_STEPS = 50
 """A thread that was held up makes good for at most this many steps."""
@@ -64,7 +75,7 @@ class SteppedEngine:
             max_queued_requests: Limit of the queue.
             max_queued_tokens: Limit of the queue.
         """
-        self.model, self.prompts, self.codec = MODEL, DigitPrompts(), PatternCodec()
+        self.model, self.prompts, self.codec = MODEL, WordReader(WORDS, MODEL.draws), PatternCodec()
         self._num_slots, self._warm_up_seconds = num_slots, warm_up_seconds
         self._step_seconds = num_slots / tokens_per_second
         self._max_requests, self._max_tokens = max_queued_requests, max_queued_tokens

@@ -144,14 +144,14 @@ def test_a_refused_request_costs_no_quota(server: RunningServer, flag_file: Path
 
 def test_limits_do_not_touch_admitted_work(flag_file: Path) -> None:
     """A request that was admitted is finished, whatever flags say in the meantime."""
-    with running_server(SteppedEngine(tokens_per_second=60.0, num_slots=2), flags=str(flag_file)) as server:
-        with ThreadPoolExecutor(1) as pool:
-            admitted = pool.submit(server.draw)
-            server.wait(lambda: server.engine.snapshot().num_running_requests == 1)
-            apply(server, flag_file, 2, image_generation_enabled=False)
-            assert server.draw(user="bob").status == 403
-            assert not admitted.done()
-            assert admitted.result(timeout=30).status == 200
+    slow = SteppedEngine(tokens_per_second=60.0, num_slots=2)
+    with running_server(slow, flags=str(flag_file)) as server, ThreadPoolExecutor(1) as pool:
+        admitted = pool.submit(server.draw)
+        server.wait(lambda: server.engine.snapshot().num_running_requests == 1)
+        apply(server, flag_file, 2, image_generation_enabled=False)
+        assert server.draw(user="bob").status == 403
+        assert not admitted.done()
+        assert admitted.result(timeout=30).status == 200
 
 
 def test_a_share_of_users_is_admitted_by_turns(server: RunningServer, flag_file: Path) -> None:
@@ -188,18 +188,18 @@ def test_a_user_has_so_many_images_at_once() -> None:
 
 def test_a_full_queue_refuses_with_the_time_it_takes_to_drain() -> None:
     """Free requests leave the last fifth of the queue to paid ones, and Retry-After is queued tokens over speed."""
-    engine = SteppedEngine(tokens_per_second=640.0, num_slots=2, max_queued_tokens=640)
+    engine = SteppedEngine(tokens_per_second=128.0, num_slots=2, max_queued_tokens=640)
     with running_server(engine, max_wait_seconds=60.0) as server, ThreadPoolExecutor(40) as pool:
         free = [pool.submit(server.draw, user=f"user-{number}") for number in range(20)]
         server.wait(lambda: server.metric("meltguard_inference_requests_refused_total", reason="queue_full") >= 1)
-        answer = server.draw(user="late")
-        assert_explains(answer, 429, "contended", "queue-tokens")
-        assert answer.error["retry_after_seconds"] < 30
         assert server.draw(user="payer", tier="paid").status == 200
-        statuses = [future.result(timeout=60).status for future in free]
-    assert set(statuses) == {200, 429}
-    # Two in slots, and four fifths of ten images' tokens in the queue.
-    assert 8 <= statuses.count(200) <= 14
+        answers = [future.result(timeout=60) for future in free]
+    refused = [answer for answer in answers if answer.status != 200]
+    assert len(refused) >= 2
+    for answer in refused:
+        assert_explains(answer, 429, "contended", "queue-tokens")
+        # One image's tokens in excess, and those that the refused before it were told to come back with.
+        assert answer.error["retry_after_seconds"] <= len(refused) * 64 / 128 + 1
 
 
 def test_a_hot_gpu_refuses_with_its_reason(server: RunningServer) -> None:

@@ -103,7 +103,7 @@ def test_progress_is_told_where_it_is_asked_for(server: RunningServer) -> None:
     [
         ({"prompt": "a cat"}, "prompt", "digits 0 to 9"),
         ({"prompt": ""}, "prompt", "digit"),
-        ({"prompt": "seven or 8"}, "prompt", "one digit"),
+        ({"prompt": "seven or 8"}, "prompt", "exactly one"),
         ({"prompt": "7", "size": "1024x1024"}, "size", "8x8"),
         ({"prompt": "7", "size": "²x8"}, "size", "8x8"),
         ({"prompt": "7", "n": 11}, "n", "<= 10"),
@@ -132,7 +132,7 @@ def test_what_cannot_be_met_is_said(server: RunningServer, body: object, param: 
 
 @pytest.mark.parametrize(
     ("language", "begins"),
-    [("es-MX, en;q=0.5", "Este modelo solo"), ("de, it;q=0.4", "Questo modello"), ("de", "This model"), ("", "This")],
+    [("es-MX, en;q=0.5", "El texto debe"), ("de, it;q=0.4", "Il testo deve"), ("de", "The prompt"), ("", "The prompt")],
 )
 def test_prompts_are_refused_in_the_users_language(server: RunningServer, language: str, begins: str) -> None:
     """Accept-Language picks English, Spanish or Italian."""
