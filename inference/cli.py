@@ -98,3 +98,53 @@ def serve(
         train_where_missing(model)
     engine = open_model(model, num_slots=slots, device=device)
     run_server(settings, engine, announces=output is OutputFormat.JSON)
+
+
+def load(
+    url: Annotated[str, typer.Argument(help="Address of the server, such as http://127.0.0.1:8000.")],
+    rate: Annotated[float, typer.Option("--rate", min=0.0, help="Requests per second of the standing users.")] = 10.0,
+    duration: Annotated[str, typer.Option("--duration", help="How long load is offered.")] = "30s",
+    tiers: Annotated[str, typer.Option("--tiers", help="Shares of users by tier.")] = "free=0.9,paid=0.1",
+    regions: Annotated[str, typer.Option("--regions", help="Shares of users by region.")] = "",
+    users: Annotated[int, typer.Option("--users", min=1, max=1_000_000, help="Standing users.")] = 1_000,
+    signups: Annotated[float, typer.Option("--signups", min=0.0, help="New users per second.")] = 0.0,
+    requests_per_signup: Annotated[
+        float, typer.Option("--requests-per-signup", min=1.0, help="Mean requests of a new user.")
+    ] = 3.0,
+    pause: Annotated[str, typer.Option("--pause", help="Mean pause between a new user's requests.")] = "20s",
+    honour: Annotated[
+        float, typer.Option("--honour", min=0.0, max=1.0, help="Share of users who wait as Retry-After says.")
+    ] = 0.8,
+    retries: Annotated[int, typer.Option("--retries", min=0, max=100, help="Retries after a refusal.")] = 3,
+    images: Annotated[int, typer.Option("--images", min=1, max=10, help="Images a request.")] = 1,
+    size: Annotated[str, typer.Option("--size", help="Size of the images.")] = "auto",
+    timeout: Annotated[str, typer.Option("--timeout", help="Longest wait for an answer.")] = "120s",
+    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Offer a server open-loop load and say what its users saw."""
+    require_extra("load", "aiohttp")
+    from inference.errors import InferenceSettingsError
+    from inference.load.command import load_json, load_text, run_load
+    from inference.load.generator import RequestShape
+    from inference.load.plan import LoadSettings, parse_shares
+    from inference.serving.settings import parse_seconds
+
+    if not url.startswith(("http://", "https://")):
+        raise InferenceSettingsError(f"URL {url}: use an address such as http://127.0.0.1:8000")
+    settings = LoadSettings(
+        requests_per_second=rate,
+        duration_seconds=max(parse_seconds(duration, "--duration"), 0.1),
+        tiers=parse_shares(tiers, "--tiers") or {"free": 1.0},
+        regions=parse_shares(regions, "--regions"),
+        num_users=users,
+        signups_per_second=signups,
+        requests_per_signup=requests_per_signup,
+        pause_seconds=max(parse_seconds(pause, "--pause"), 0.001),
+        honouring_ratio=honour,
+        max_retries=retries,
+        seed=seed,
+    )
+    shape = RequestShape(num_images=images, size=size, timeout_seconds=parse_seconds(timeout, "--timeout"))
+    found = run_load(url.rstrip("/"), settings, shape)
+    typer.echo(load_json(found) if output is OutputFormat.JSON else load_text(found))

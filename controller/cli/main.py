@@ -24,7 +24,6 @@ NOT_BUILT: dict[str, str] = {
     "plan": "Make one dry-run decision from files or a live cluster.",
     "explain": "Say why a decision was made, from the audit log.",
     "operator": "Run the in-cluster operator.",
-    "load": "Offer an inference server open-loop load.",
     "pause": "Pause one direction of a pool or policy.",
     "resume": "End a pause.",
     "approve": "Approve rung 7 for a while.",
@@ -55,6 +54,7 @@ def build_app() -> typer.Typer:
     mount(app, replay.replay, name="replay", section="replay")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     mount(app, inference_cli.serve, name="serve", section="serve")
+    mount(app, inference_cli.load, name="load", section="load")
     thermal = typer.Typer(help="Fit and forecast GPU temperatures.", no_args_is_help=True, rich_markup_mode=None)
     mount(thermal, thermal_cli.fit, name="fit", section="thermal_fit")
     mount(thermal, thermal_cli.forecast, name="forecast", section="thermal_forecast")

@@ -40,6 +40,10 @@ from inference.serving.settings import BODY_SECONDS
 from inference.serving.wishes import Wish, generation_request, parse_body, wish_of
 
 PLAIN = "text/plain"
+ESTIMATE_HEADER = "X-Meltguard-Estimated-Wait-Seconds"
+"""Wait for a slot, as told at admission."""
+WAIT_HEADER = "X-Meltguard-Wait-Seconds"
+"""Wait for a slot, as it came."""
 
 
 class Handlers:
@@ -172,7 +176,9 @@ class Handlers:
             usage=_usage(wish),
         )
         answer = json_answer(response)
-        answer.headers["X-Meltguard-Estimated-Wait-Seconds"] = f"{generation.admission.estimated_wait_seconds:.3f}"
+        answer.headers[ESTIMATE_HEADER] = f"{generation.admission.estimated_wait_seconds:.3f}"
+        if generation.counts.admitted_at is not None:
+            answer.headers[WAIT_HEADER] = f"{generation.counts.admitted_at - generation.counts.submitted_at:.3f}"
         return answer
 
     async def _image(self, content: ImageContent, wish: Wish) -> api.ImageData:
