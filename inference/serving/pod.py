@@ -19,7 +19,7 @@ from inference.serving.generation import GenerationRunner
 from inference.serving.images import ImageEncoder
 from inference.serving.instruments import render
 from inference.serving.pod_metrics import PodMetrics
-from inference.serving.settings import HANG_SECONDS, ServeSettings
+from inference.serving.settings import ServeSettings
 from inference.serving.thermal_reader import ThermalReader
 
 
@@ -69,7 +69,7 @@ class Pod:
     def is_hung(self) -> bool:
         """Return whether the engine's loop has stopped going round; not before it has begun to."""
         engine = self.engine.snapshot()
-        return engine.heartbeat_at > 0.0 and engine.taken_at - engine.heartbeat_at > HANG_SECONDS
+        return engine.heartbeat_at > 0.0 and engine.taken_at - engine.heartbeat_at > self.settings.hang_seconds
 
     def is_alive(self) -> bool:
         """Return whether a restart would not help: the engine neither hangs nor broke."""

@@ -19,8 +19,6 @@ IDLE_SECONDS = 15.0
 MAX_CONNECTIONS = 2_000
 MAX_HEADER_BYTES = 8_190
 MAX_PROMPT_CHARACTERS = 32_000
-HANG_SECONDS = 10.0
-"""An engine whose loop has not gone round for so long fails liveness."""
 KEEP_ALIVE_SECONDS = 5.0
 """Between two signs of life on a stream that has nothing to say."""
 STOP_SECONDS = 5.0
@@ -42,6 +40,7 @@ class ServeSettings:
         trusted: Networks whose headers about users are believed.
         grace_seconds: Time that work gets to finish after SIGTERM.
         max_wait_seconds: Longest wait for a slot that is admitted.
+        hang_seconds: An engine whose loop has not gone round for so long fails liveness.
         tiers: Classes of users; the first is that of everybody unknown.
     """
 
@@ -56,6 +55,7 @@ class ServeSettings:
     trusted: tuple[Network, ...] = ()
     grace_seconds: float = 30.0
     max_wait_seconds: float = 30.0
+    hang_seconds: float = 10.0
     tiers: tuple[Tier, ...] = DEFAULT_TIERS
 
     @property
