@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -12,6 +13,7 @@ from aiohttp.typedefs import Middleware
 from inference.serving.answers import error_answer
 from inference.serving.handlers import Handlers
 from inference.serving.pod import Pod
+from inference.serving.pod_metrics import DropReason
 from inference.serving.settings import MAX_BODY_BYTES, MAX_CONNECTIONS
 
 log = structlog.get_logger()
@@ -40,6 +42,18 @@ def build_application(pod: Pod) -> web.Application:
     return application
 
 
+async def _deliver(request: web.Request, answer: web.StreamResponse, pod: Pod) -> None:
+    """Send an answer within the time limit for slow clients; whoever does not read it is cut off."""
+    try:
+        async with asyncio.timeout(pod.settings.write_seconds):
+            await answer.prepare(request)
+            await answer.write_eof()
+    except TimeoutError:
+        pod.metrics.dropped(DropReason.SLOW)
+        if request.transport is not None:
+            request.transport.abort()
+
+
 def _failures_as_answers(pod: Pod) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -49,14 +63,17 @@ def _failures_as_answers(pod: Pod) -> Middleware:
             answer.force_close()
             return answer
         try:
-            return await handler(request)
+            found = await handler(request)
+            await _deliver(request, found, pod)
+            return found
         except web.HTTPException as error:
             answer = error_answer(HTTPStatus(error.status), error.reason, code=f"http_{error.status}")
             if "Allow" in error.headers:
                 answer.headers["Allow"] = error.headers["Allow"]
             return answer
         except ConnectionError:
-            raise
+            # The client is gone; aiohttp finds nobody to send this to, and closes.
+            return web.Response(status=HTTPStatus.BAD_REQUEST)
         except Exception:
             # A defect of ours: the user gets an answer, the log gets the traceback, the server goes on.
             log.exception("request.failed", path=request.path)

@@ -23,9 +23,12 @@ from inference.serving.api import (
 )
 from inference.serving.generation import Generation, GenerationRunner, with_signs_of_life
 from inference.serving.images import ImageEncoder
-from inference.serving.settings import WRITE_SECONDS
 
 HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+MAX_UNREAD_BYTES = 32 * 1024
+"""What may wait for a client that reads slowly, beside the system's own buffers."""
+LOOK_SECONDS = 0.02
 
 
 class SlowClientError(Exception):
@@ -35,8 +38,15 @@ class SlowClientError(Exception):
 class EventWriter:
     """Writes events to one client, each within a time limit."""
 
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Write to the client that sent ``request``."""
+    def __init__(self, request: web.Request, response: web.StreamResponse, write_seconds: float) -> None:
+        """Write to a client.
+
+        Args:
+            request: What it sent.
+            response: The answer, prepared before the first event.
+            write_seconds: Longest time that it may take to accept one event.
+        """
+        self._write_seconds = write_seconds
         self._request = request
         self._response = response
 
@@ -50,8 +60,14 @@ class EventWriter:
 
     async def _write(self, piece: bytes) -> None:
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
+            async with asyncio.timeout(self._write_seconds):
                 await self._response.write(piece)
+                # aiohttp waits for the client only after 64 KiB of one answer; several answers on one connection would
+                # pile up.
+                while (transport := self._request.transport) is not None:
+                    if transport.get_write_buffer_size() <= MAX_UNREAD_BYTES:
+                        break
+                    await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             if self._request.transport is not None:
                 self._request.transport.abort()

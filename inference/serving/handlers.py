@@ -36,7 +36,6 @@ from inference.serving.generation import Generation
 from inference.serving.openapi import openapi_document
 from inference.serving.pod import Pod
 from inference.serving.pod_metrics import DropReason, Ending
-from inference.serving.settings import BODY_SECONDS
 from inference.serving.wishes import Wish, generation_request, parse_body, wish_of
 
 PLAIN = "text/plain"
@@ -131,7 +130,7 @@ class Handlers:
         language = language_of(request.headers.get("Accept-Language", ""))
         sender: Sender | None = None
         try:
-            body = parse_body(await _body(request))
+            body = parse_body(await _body(request, self._pod.settings.body_seconds))
             sender = self._pod.gate.sender_of(request.headers, request.remote or "", body.user)
             wish = wish_of(body, self._pod.engine, language)
         except BadRequestError as error:
@@ -189,7 +188,7 @@ class Handlers:
 
     async def _stream(self, request: web.Request, generation: Generation, language: Language) -> web.StreamResponse:
         response = web.StreamResponse(headers=HEADERS)
-        writer = EventWriter(request, response)
+        writer = EventWriter(request, response, self._pod.settings.write_seconds)
         runner, options = self._pod.runner, generation.wish.body.stream_options
         try:
             await response.prepare(request)
@@ -228,16 +227,16 @@ class Handlers:
         )
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, body_seconds: float) -> bytes:
     """Return the request's body, if it comes in time and is JSON by its type."""
     if request.content_type != "application/json":
         message = f"send application/json, not {request.content_type}"
         raise BadRequestError(message, code="unsupported_media_type", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(body_seconds):
             return await request.read()
     except TimeoutError:
-        message = f"the body did not come within {BODY_SECONDS:.0f} s"
+        message = f"the body did not come within {body_seconds:g} s"
         raise BadRequestError(message, code="body_timeout", status=HTTPStatus.REQUEST_TIMEOUT) from None
 
 

@@ -21,7 +21,6 @@ from inference.errors import InferenceError
 from inference.serving.application import build_application
 from inference.serving.pod import Pod, build_pod
 from inference.serving.settings import (
-    IDLE_SECONDS,
     MAX_HEADER_BYTES,
     STOP_SECONDS,
     ServeSettings,
@@ -107,7 +106,7 @@ class InferenceServer:
             logger=http_logger(),
             handle_signals=False,
             handler_cancellation=True,
-            keepalive_timeout=IDLE_SECONDS,
+            keepalive_timeout=settings.idle_seconds,
             shutdown_timeout=STOP_SECONDS,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,

@@ -10,12 +10,6 @@ from inference.errors import InferenceSettingsError
 
 MAX_REGIONS = 16
 MAX_BODY_BYTES = 256 * 1024
-BODY_SECONDS = 10.0
-"""Longest time that a client may take to send its request's body."""
-WRITE_SECONDS = 10.0
-"""Longest time that a client may take to accept one piece of an answer."""
-IDLE_SECONDS = 15.0
-"""A connection without a complete request for so long is closed; this bounds slow heads, too."""
 MAX_CONNECTIONS = 2_000
 MAX_HEADER_BYTES = 8_190
 MAX_PROMPT_CHARACTERS = 32_000
@@ -40,6 +34,9 @@ class ServeSettings:
         trusted: Networks whose headers about users are believed.
         grace_seconds: Time that work gets to finish after SIGTERM.
         max_wait_seconds: Longest wait for a slot that is admitted.
+        body_seconds: Longest time that a client may take to send its request's body.
+        write_seconds: Longest time that a client may take to accept one piece of an answer.
+        idle_seconds: A connection without a complete request for so long is closed; this bounds slow heads, too.
         hang_seconds: An engine whose loop has not gone round for so long fails liveness.
         tiers: Classes of users; the first is that of everybody unknown.
     """
@@ -55,6 +52,9 @@ class ServeSettings:
     trusted: tuple[Network, ...] = ()
     grace_seconds: float = 30.0
     max_wait_seconds: float = 30.0
+    body_seconds: float = 10.0
+    write_seconds: float = 10.0
+    idle_seconds: float = 15.0
     hang_seconds: float = 10.0
     tiers: tuple[Tier, ...] = DEFAULT_TIERS
 
