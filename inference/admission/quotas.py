@@ -181,7 +181,10 @@ class QuotaLedger:
             value = await self._store.incr(key, length, amount)
         except Exception as error:
             self._lost(error)
-            self._memory.sent(key, amount, ends_at)
+            # What is taken is made up for exactly if it did not arrive. What is given back cannot be told from what
+            # other pods took, so it is given again: at worst twice, in the user's favour.
+            note = self._memory.sent if amount > 0 else self._memory.kept
+            note(key, amount, ends_at)
             return use.plus(amount, ends_at)
         if use.resets_at_unix is None:
             try:
@@ -241,10 +244,12 @@ class QuotaLedger:
             value = await self._store.get(key)
             amount = max(known.floor - value, 0) + known.pending
             if amount == 0:
+                known.floor, known.pending = value, 0
                 continue
-            # Sent without an answer, should the next call fail: then it is made up for exactly if it did not arrive.
-            known.floor, known.pending = value + amount, 0
+            # Should the next call fail, it stands as sent without an answer, or as still to be given back: see `_count`.
+            known.floor, known.pending = (value + amount, 0) if amount > 0 else (value, amount)
             known.floor = await self._store.incr(key, seconds_left(known.ends_at, time.time()), amount)
+            known.pending -= min(amount, 0)
             num_settled += 1
         return num_settled
 
