@@ -246,7 +246,7 @@ class QuotaLedger:
             if amount == 0:
                 known.floor, known.pending = value, 0
                 continue
-            # Should the next call fail, it stands as sent without an answer, or as still to be given back: see `_count`.
+            # Should the next call fail, it stands as sent without an answer, or as not given back yet: see `_count`.
             known.floor, known.pending = (value + amount, 0) if amount > 0 else (value, amount)
             known.floor = await self._store.incr(key, seconds_left(known.ends_at, time.time()), amount)
             known.pending -= min(amount, 0)
