@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from controller.cli import demo, replay
+from controller.cli import demo, explain, plan, replay
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
 from exporters import cli as exporters_cli
@@ -20,8 +20,6 @@ from forecasting.thermal import cli as thermal_cli
 EXIT_INTERRUPTED = 130
 
 NOT_BUILT: dict[str, str] = {
-    "plan": "Make one dry-run decision from files or a live cluster.",
-    "explain": "Say why a decision was made, from the audit log.",
     "operator": "Run the in-cluster operator.",
     "serve": "Run the inference pod.",
     "load": "Offer an inference server open-loop load.",
@@ -52,7 +50,9 @@ def build_app() -> typer.Typer:
     mount(app, demo.demo, name="demo", section="demo")
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
+    mount(app, plan.plan, name="plan", section="plan")
     mount(app, replay.replay, name="replay", section="replay")
+    mount(app, explain.explain, name="explain", section="explain")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     thermal = typer.Typer(help="Fit and forecast GPU temperatures.", no_args_is_help=True, rich_markup_mode=None)
     mount(thermal, thermal_cli.fit, name="fit", section="thermal_fit")
