@@ -10,7 +10,7 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/setup.stamp
 # `now` and seeds are arguments in these; tools/pure_code.toml says what is banned.
-PURE := $(wildcard controller/planning controller/types controller/types controller/errors.py forecasting inference/guard.py)
+PURE := $(wildcard controller/planning controller/types controller/errors.py forecasting inference/guard.py)
 # Their edges, which do I/O: modules of these names, and the two that are named in full.
 IMPURE := $(addprefix --exclude ,io.py cli.py cli forecasting/thermal/prometheus.py forecasting/thermal/storage.py)
 TESTS ?= tests
@@ -23,7 +23,7 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 endif
 
-$(STAMP): pyproject.toml locks/development.txt tools/setup_environment.sh
+$(STAMP): pyproject.toml locks/development.txt tools/setup_environment.sh tools/install_torch.sh
 	@tools/setup_environment.sh $(VENV)
 	@touch $@
 
@@ -42,6 +42,10 @@ demo: $(STAMP) ## watch meltguard meet a surge in virtual time; writes a report 
 .PHONY: test
 test: $(STAMP) real-parts ## run the whole test suite (TESTS=path and ARGUMENTS="-k name" narrow it)
 	@$(PYTHON) -m pytest $(TESTS) $(ARGUMENTS)
+
+.PHONY: model
+model: $(STAMP) ## train the tiny digit model that `meltguard serve` draws with (about a minute)
+	@$(PYTHON) -m inference.models.digits
 
 .PHONY: check
 check: ## run every static check, and the tests against the built wheel
@@ -98,6 +102,10 @@ real-parts: $(STAMP) ## install the servers and tools that tests start, where th
 .PHONY: cluster
 cluster: $(STAMP) real-parts ## start a Kubernetes API (etcd and kube-apiserver) on loopback for kubectl; Ctrl-C ends it
 	@$(PYTHON) -m tools.real_parts.cluster
+
+.PHONY: images
+images: ## run the install step of every image without Docker, and say what weighs
+	@tools/measure_images.sh
 
 .PHONY: nightly
 nightly: $(STAMP) real-parts ## run the laws with a thousand random examples each

@@ -31,6 +31,7 @@ class GuardSettings:
         decay_seconds: Time constant with which it then goes to the floor.
         floor_ratio: Where it goes; a blind pod works, but not at its hottest.
         start_ratio: Where a pod begins that has no reading yet: a cold GPU in a hot room heats up within one period.
+        approach_celsius: Below this margin the bound does not exceed what the GPU can sustain, where that is known.
     """
 
     idle_watts: float = 75.0
@@ -44,6 +45,7 @@ class GuardSettings:
     decay_seconds: float = 60.0
     floor_ratio: float = 0.5
     start_ratio: float = 0.5
+    approach_celsius: float = 8.0
 
 
 def bounded_ratio(
@@ -53,6 +55,7 @@ def bounded_ratio(
     power_watts: FloatArray,
     elapsed_seconds: float,
     drift_celsius_per_second: FloatArray | float = 0.0,
+    sustainable_power_watts: FloatArray | None = None,
     settings: GuardSettings = GuardSettings(),
 ) -> FloatArray:
     """Return the share of its full work that each GPU may do until the next reading.
@@ -67,6 +70,8 @@ def bounded_ratio(
         power_watts: Mean power since the last reading, same shape; NaN keeps the bound.
         elapsed_seconds: Time since the last reading.
         drift_celsius_per_second: From :func:`seen_drift`, same shape; cooling counts as none.
+        sustainable_power_watts: Power whose plateau stays below the limit, same shape; NaN or None where not known.
+            Close to the limit the bound stays within it, which spares the loop through the slow heat sink.
         settings: The constants.
 
     Returns:
@@ -77,6 +82,10 @@ def bounded_ratio(
     spare_watts = spare_celsius / settings.fast_resistance_celsius_per_watt
     span_watts = (settings.busy_watts - settings.idle_watts) * settings.leakage_ratio
     wanted = np.clip((power_watts + spare_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
+    if sustainable_power_watts is not None:
+        sustained = np.clip((sustainable_power_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
+        is_close = (margin_celsius < settings.approach_celsius) & np.isfinite(sustained)
+        wanted = np.where(is_close, np.minimum(wanted, sustained), wanted)
     risen = previous_ratio + settings.rise_ratio_per_second * elapsed_seconds
     bound: FloatArray = np.where(np.isfinite(wanted), np.minimum(wanted, risen), previous_ratio)
     return bound

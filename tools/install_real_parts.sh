@@ -68,6 +68,7 @@ mapfile -t packages < <(missing_of 2 | sort -u)
 if present etcd; then
   "$here/build_control_plane.sh" >/dev/null || left_out+=('tests against a real Kubernetes API')
 fi
+"$here/fetch_newer_tools.sh" >/dev/null || left_out+=('tests of rules on Prometheus 3, tests of manifests with a current kubectl')
 [ "${#left_out[@]}" -gt 0 ] || exit 0
 
 {

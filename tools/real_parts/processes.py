@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+NEWER_TOOLS_SCRIPT = Path(__file__).resolve().parents[1] / "fetch_newer_tools.sh"
 POLL_SECONDS = 0.05
 STOP_GRACE_SECONDS = 10.0
 LOG_TAIL_LINES = 25
@@ -46,6 +47,25 @@ def find_program(*names: str) -> str:
         if found := shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin"):
             return found
     raise MissingPartError(f"{names[0]} is not installed; run `make real-parts`, which says what it needs")
+
+
+def find_newer_program(name: str) -> str:
+    """Find a program that the host has too old or not at all: Prometheus 3, promtool 3, kubectl.
+
+    Args:
+        name: `prometheus`, `promtool` or `kubectl`.
+
+    Returns:
+        Its path.
+
+    Raises:
+        MissingPartError: if it has not been fetched, or cannot be.
+    """
+    found = subprocess.run([NEWER_TOOLS_SCRIPT, "--cached"], capture_output=True, text=True, check=False, timeout=60)
+    program = Path(found.stdout.strip()) / name
+    if found.returncode != 0 or not program.is_file():
+        raise MissingPartError(f"a newer {name} is not here; run `make real-parts`, which says what it needs")
+    return str(program)
 
 
 def free_port() -> int:

@@ -1,0 +1,137 @@
+"""What the state of the core means for others: snapshots, and how long a request would wait.
+
+Pure: these read and never change it. The engine calls them under its lock.
+"""
+
+from __future__ import annotations
+
+from inference.engine.core import EngineCore
+from inference.engine.outlook import Load, Outlook, Pace, outlook, with_later_arrivals
+from inference.engine.pace import allowance_of
+from inference.engine.ports import EngineSnapshot
+from inference.engine.requests import GenerationRequest
+from inference.engine.stream import EventStream
+from inference.engine.work import ImageTask, Job
+
+NOW = Outlook(starts_after_seconds=0.0, ends_after_seconds=0.0)
+NEVER = Outlook(starts_after_seconds=float("inf"), ends_after_seconds=float("inf"))
+
+
+def load_of(image: ImageTask) -> Load:
+    """Return an image as far as time is concerned."""
+    return Load(key=image.key, tier=image.tier, num_rows=image.num_rows, num_steps=image.num_left)
+
+
+def pace_of(core: EngineCore) -> Pace | None:
+    """Return how fast the core goes; None before the warm-up."""
+    curve = core.speed.curve
+    if curve is None:
+        return None
+    settings = core.settings
+    return Pace(curve=curve, bound=core.bound, num_rows=settings.num_slots, reserved_by_tier=settings.reserved_slots)
+
+
+def outlook_of_request(core: EngineCore, request: GenerationRequest, now: float) -> tuple[Outlook, Outlook]:
+    """Return the outlook of the first and the last image of a request, if it were submitted now.
+
+    Args:
+        core: The state.
+        request: One that the model can do.
+        now: The time.
+
+    Returns:
+        When the first image starts and ends, and when the last one does; later arrivals that go first are counted in.
+    """
+    core.check(request)
+    pace = pace_of(core)
+    if pace is None:
+        return NEVER, NEVER
+    job = core.new_job(request, EventStream(request, lambda request_id: None), now)
+    loads = [load_of(image) for image in job.images]
+    found = outlook(
+        [load_of(image) for image in core.rows.images], [load_of(image) for image in core.queue.images], pace, loads
+    )
+    first, last = found[loads[0].key], found[loads[-1].key]
+    allowance = allowance_of(core.bound, num_rows=core.settings.num_slots, num_busy=core.settings.num_slots)
+    heavier = [
+        ((weight - request.priority_weight) * core.settings.seconds_per_weight, rate)
+        for weight, rate in core.arrivals.heavier(request.priority_weight, now)
+    ]
+    speed = core.speed.capacity(core.settings.num_slots) * allowance.duty_ratio
+
+    def later(seen: Outlook) -> Outlook:
+        start = with_later_arrivals(seen.starts_after_seconds, head_starts=heavier, tokens_per_second=speed)
+        # An image that has its rows keeps them: only the wait grows.
+        grown = start - seen.starts_after_seconds if start != seen.starts_after_seconds else 0.0
+        return Outlook(starts_after_seconds=start, ends_after_seconds=seen.ends_after_seconds + grown)
+
+    return later(first), later(last)
+
+
+def jobs_later_than(core: EngineCore, ends_at: float, now: float) -> list[Job]:
+    """Find the queued requests that cannot be finished in time.
+
+    Args:
+        core: The state.
+        ends_at: When everything has to be finished.
+        now: The time.
+
+    Returns:
+        Requests; none before the speed is known.
+    """
+    pace = pace_of(core)
+    if pace is None:
+        return []
+    waiting = [load_of(image) for image in core.queue.images]
+    found = outlook([load_of(image) for image in core.rows.images], waiting, pace)
+    return [
+        job
+        for job in core.jobs.values()
+        if job.is_queued and now + max(found[image.key].ends_after_seconds for image in job.images) > ends_at
+    ]
+
+
+def snapshot_of(core: EngineCore, now: float) -> EngineSnapshot:
+    """Return what the core knows of itself; the engine adds what it knows of its thread.
+
+    Args:
+        core: The state.
+        now: The time.
+
+    Returns:
+        The snapshot.
+    """
+    settings, totals = core.settings, core.totals
+    running = core.rows.images
+    queued = [job for job in core.jobs.values() if job.is_queued]
+    allowance = allowance_of(core.bound, num_rows=settings.num_slots, num_busy=core.rows.num_busy)
+    longest = max(core.model.description.tokens_by_size.values()) + core.model.description.max_prompt_tokens
+    positions = sum((image.num_done + len(image.job.request.conditioning.tokens)) * image.num_rows for image in running)
+    return EngineSnapshot(
+        taken_at=now,
+        is_draining=core.drain_at is not None,
+        is_drained=core.drain_at is not None and not core.jobs,
+        last_step_at=core.last_step_at,
+        bound=core.bound,
+        num_slots=settings.num_slots,
+        num_busy_slots=core.rows.num_busy,
+        num_allowed_slots=allowance.num_rows,
+        batch_size=core.batch_size,
+        num_running_requests=len({image.job.request.request_id for image in running}),
+        num_queued_requests=len(queued),
+        num_queued_images=len(core.queue),
+        queued_tokens=core.queue.num_tokens,
+        queued_tokens_by_tier=core.queue.tokens_by_tier,
+        in_flight_tokens=sum(image.num_left for image in running),
+        oldest_queued_age_seconds=max((now - job.submitted_at for job in queued), default=0.0),
+        max_queued_requests=settings.max_queued_requests,
+        max_queued_tokens=settings.max_queued_tokens,
+        tokens_per_second=core.speed.tokens_per_second,
+        capacity_tokens_per_second=core.speed.capacity(settings.num_slots),
+        kv_cache_usage_ratio=positions / (settings.num_slots * longest),
+        busy_seconds_total=totals.busy_seconds,
+        num_steps_total=totals.num_steps,
+        image_tokens_total=totals.image_tokens,
+        prompt_tokens_total=totals.prompt_tokens,
+        cancelled_tokens_total=totals.cancelled_tokens,
+    )
