@@ -15,8 +15,10 @@ from controller.planning.nodes import pool_thermal, serving_path
 from controller.planning.search import RegionProblem
 from forecasting.types import FloatArray
 
-RECOURSE_FACTOR = 1.25
-"""Limits refuse more than they must, for they come in steps and leave late (measured in replays: a quarter more)."""
+RECOURSE_FACTOR = 1.6
+"""Refusals for each request that finds no capacity: about a third of the refused try again and are refused again, and
+limits, which come in steps and are left late, refuse some more than they must (measured in replays: up to a quarter).
+"""
 _TINY = 1e-12
 """Keeps divisions by a capacity of zero finite."""
 
