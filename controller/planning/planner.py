@@ -17,6 +17,7 @@ from controller.planning.flags import flag_actions, flag_set
 from controller.planning.inputs import InputReview, review_inputs
 from controller.planning.ladder import is_limiting
 from controller.planning.nodes import PoolView
+from controller.planning.outlook import USUAL_WAIT_SECONDS
 from controller.planning.recall import recall
 from controller.planning.region import RegionDecision, decide_region
 from controller.planning.remember import Deeds, remember
@@ -35,6 +36,7 @@ from controller.types import (
     Reason,
     RegionVerdict,
     Rung,
+    TierState,
 )
 
 
@@ -129,7 +131,7 @@ def _decide_regions(
             name=name,
             policy=policy,
             demand=demands[name],
-            backlog_requests=sum(believable(tier.queue_requests) or 0.0 for tier in states[name].tiers),
+            backlog_requests=sum(_waiting_requests(tier) for tier in states[name].tiers),
             pools=_views(snapshot, policy, memory, name),
             memory=memory.region(name),
             now=now,
@@ -159,6 +161,21 @@ def _decide_regions(
         nodes_allowed -= sum(decision.nodes)
         decided.append(_as_decided(problem, decision))
     return tuple(sorted(decided, key=lambda entry: names.index(entry.problem.name)))
+
+
+def _waiting_requests(tier: TierState) -> float:
+    """Return the requests of a tier that wait.
+
+    As counted; else what its wait and its service say; else the offered requests that were not served, for the usual
+    wait. A queue that nobody counts is not empty.
+    """
+    queue, wait_seconds = believable(tier.queue_requests), believable(tier.wait_seconds)
+    served, offered = believable(tier.served_rate), believable(tier.first_attempt_rate)
+    if queue is not None:
+        return queue
+    if wait_seconds is not None and served is not None:
+        return wait_seconds * served
+    return USUAL_WAIT_SECONDS * max((offered or 0.0) - (served or 0.0), 0.0)
 
 
 def _as_decided(problem: RegionProblem, decision: RegionDecision) -> _Decided:

@@ -60,8 +60,8 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     time that flags and heat need, for a limit that is needed later can also be set later.
     """
     rooms, constraints = _rooms(problem)
-    spreads = _spreads(problem, rooms)
-    nodes = _nodes_that_pay(problem, spreads)
+    spreads = possible_spreads(problem, rooms)
+    nodes = nodes_that_pay(problem, spreads)
     rolling = RegionSearch(problem, nodes)
     unlimited = rolling.roll((), whole_horizon=True)
     search = rolling.roll(_positions(problem))
@@ -90,8 +90,16 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     )
 
 
-def _nodes_that_pay(problem: RegionProblem, spreads: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Return the node counts to add: those whose requests are worth the most above their cost, with some to spare."""
+def nodes_that_pay(problem: RegionProblem, spreads: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """Return the node counts to add: those whose requests are worth the most above their cost, with some to spare.
+
+    Args:
+        problem: The region.
+        spreads: Node counts that are compared, as :func:`possible_spreads` returns them.
+
+    Returns:
+        Nodes for each pool.
+    """
     if len(spreads) == 1:
         return spreads[0]
     num_steps, step_seconds = problem.demand.planned.shape[1], problem.policy.step_seconds
@@ -128,8 +136,19 @@ def _rooms(problem: RegionProblem) -> tuple[tuple[int, ...], tuple[Constraint, .
     return tuple(rooms), tuple(constraints)
 
 
-def _spreads(problem: RegionProblem, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return the node counts that are compared, each spread over the region's pools; the first adds none."""
+def possible_spreads(problem: RegionProblem, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return the node counts that are compared, each spread over the region's pools; the first adds none.
+
+    This is the search's only approximation: at most :data:`~controller.planning.nodes.MAX_OPTIONS` totals, and cooler
+    pools first whatever they cost. With pools of one price and lead time nothing is lost by it.
+
+    Args:
+        problem: The region.
+        rooms: Most nodes that each pool may take.
+
+    Returns:
+        Nodes for each pool, one row an option, ascending in their total.
+    """
     most = min(sum(rooms), problem.nodes_allowed)
     counts = sorted({round(count) for count in np.linspace(0, most, min(most + 1, MAX_OPTIONS))})
     return tuple(spread_nodes(problem.pools, rooms, count) for count in counts)
