@@ -121,6 +121,7 @@ def _decide_regions(
     states = {state.name: state for state in snapshot.regions}
     names = [spec.name for spec in policy.regions]
     demands = {name: region_demand(states[name], forecasts, policy, num_steps, now) for name in names}
+    views = _views(snapshot, policy, memory)
     nodes_allowed = _nodes_allowed(policy, memory, snapshot)
     disabled = {name for name in names if _rung(policy, memory.region(name).step_index) >= Rung.DISABLE_FREE}
     room = policy.limits.max_shaped_demand_ratio * sum(
@@ -132,7 +133,7 @@ def _decide_regions(
             policy=policy,
             demand=demands[name],
             backlog_requests=sum(_waiting_requests(tier) for tier in states[name].tiers),
-            pools=_views(snapshot, policy, memory, name),
+            pools=views[name],
             memory=memory.region(name),
             now=now,
             fresh=review.is_fresh(name),
@@ -186,14 +187,15 @@ def _as_decided(problem: RegionProblem, decision: RegionDecision) -> _Decided:
     return _Decided(problem=problem, decision=decision, rung=rung, why=why, surplus=surplus)
 
 
-def _views(snapshot: FleetSnapshot, policy: Policy, memory: PlanMemory, region: str) -> tuple[PoolView, ...]:
-    """Return the region's pools as policy, snapshot and memory describe them."""
+def _views(snapshot: FleetSnapshot, policy: Policy, memory: PlanMemory) -> dict[str, tuple[PoolView, ...]]:
+    """Return each region's pools as policy, snapshot and memory describe them."""
     states = {state.name: state for state in snapshot.pools}
-    return tuple(
-        PoolView(spec=spec, state=states[spec.name], memory=memory.pool(spec.name))
-        for spec in policy.pools
-        if spec.region == region
-    )
+    remembered = {entry.pool: entry for entry in memory.pools}
+    views: dict[str, list[PoolView]] = {region.name: [] for region in policy.regions}
+    for spec in policy.pools:
+        view = PoolView(spec=spec, state=states[spec.name], memory=remembered[spec.name])
+        views.setdefault(spec.region, []).append(view)
+    return {region: tuple(pools) for region, pools in views.items()}
 
 
 def _nodes_allowed(policy: Policy, memory: PlanMemory, snapshot: FleetSnapshot) -> int:
@@ -203,9 +205,10 @@ def _nodes_allowed(policy: Policy, memory: PlanMemory, snapshot: FleetSnapshot) 
     """
     allowed = policy.limits.max_nodes_per_hour - sum(count for _, count in memory.added_nodes)
     states = {state.name: state for state in snapshot.pools}
+    last_asked = {entry.pool: entry.desired_nodes for entry in memory.pools}
     cost = 0.0
     for spec in policy.pools:
-        counts, asked = believable(states[spec.name].nodes), memory.pool(spec.name).desired_nodes
+        counts, asked = believable(states[spec.name].nodes), last_asked.get(spec.name)
         known = [size for size in (counts.desired if counts is not None else None, asked) if size is not None]
         cost += max(known, default=spec.max_nodes) * spec.cost_per_node_hour
     dearest = max((spec.cost_per_node_hour for spec in policy.pools), default=0.0)

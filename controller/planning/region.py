@@ -11,7 +11,15 @@ import numpy as np
 
 from controller.planning.ladder import is_permitted, shaping_indices
 from controller.planning.nodes import MAX_OPTIONS, extra_nodes, growth_room, spread_nodes
-from controller.planning.search import SHORTAGE_RATIO, RegionProblem, RegionSearch, Search, is_short
+from controller.planning.search import (
+    SHORTAGE_RATIO,
+    RegionGround,
+    RegionProblem,
+    RegionSearch,
+    Search,
+    is_short,
+    region_ground,
+)
 from controller.planning.sizing import RegionSizing
 from controller.planning.stability import duration_constraint, override_index, stable_index
 from controller.types import Alternative, Constraint, Rung
@@ -61,8 +69,9 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     """
     rooms, constraints = _rooms(problem)
     spreads = possible_spreads(problem, rooms)
-    nodes = nodes_that_pay(problem, spreads)
-    rolling = RegionSearch(problem, nodes)
+    ground = region_ground(problem)
+    nodes = nodes_that_pay(problem, spreads, ground)
+    rolling = RegionSearch(problem, nodes, ground)
     unlimited = rolling.roll((), whole_horizon=True)
     search = rolling.roll(_positions(problem))
     allowed, barred = _allowed_indices(problem, search, guarded=rolling.guarded)
@@ -90,12 +99,15 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     )
 
 
-def nodes_that_pay(problem: RegionProblem, spreads: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+def nodes_that_pay(
+    problem: RegionProblem, spreads: tuple[tuple[int, ...], ...], ground: RegionGround
+) -> tuple[int, ...]:
     """Return the node counts to add: those whose requests are worth the most above their cost, with some to spare.
 
     Args:
         problem: The region.
         spreads: Node counts that are compared, as :func:`possible_spreads` returns them.
+        ground: The region's nodes and heat.
 
     Returns:
         Nodes for each pool.
@@ -104,7 +116,7 @@ def nodes_that_pay(problem: RegionProblem, spreads: tuple[tuple[int, ...], ...])
         return spreads[0]
     num_steps, step_seconds = problem.demand.planned.shape[1], problem.policy.step_seconds
     extra = extra_nodes(problem.pools, spreads, num_steps=num_steps, step_seconds=step_seconds)
-    sizing = RegionSizing(problem)
+    sizing = RegionSizing(problem, ground)
     price = (1.0 + ORDER_RELUCTANCE) * sizing.cost(extra)
     # No order can be worth more than everything that is refused without one.
     refused = sizing.refused_harm(extra[:1])

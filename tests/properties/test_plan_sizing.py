@@ -11,7 +11,7 @@ from controller.planning.demand import region_demand
 from controller.planning.heat import heat_bank
 from controller.planning.nodes import PoolView, extra_nodes
 from controller.planning.region import ORDER_RELUCTANCE, nodes_that_pay, possible_spreads
-from controller.planning.search import RegionProblem
+from controller.planning.search import RegionProblem, region_ground
 from controller.planning.sizing import RegionSizing
 from controller.types import PoolMemory, RegionMemory
 from forecasting.types import FloatArray
@@ -53,7 +53,7 @@ def problems(draw: st.DrawFn, *, equal_prices: bool) -> RegionProblem:
 
 def _price(problem: RegionProblem, spreads: tuple[tuple[int, ...], ...]) -> FloatArray:
     """What each combination costs, its reluctance and what is refused with it."""
-    sizing = RegionSizing(problem)
+    sizing = RegionSizing(problem, region_ground(problem))
     extra = extra_nodes(problem.pools, spreads, num_steps=NUM_STEPS, step_seconds=problem.policy.step_seconds)
     return (1.0 + ORDER_RELUCTANCE) * sizing.cost(extra) + sizing.refused_harm(extra)
 
@@ -64,14 +64,14 @@ EVERY = tuple(product(range(4), range(4)))
 @given(problems(equal_prices=True))
 def test_search_is_exact_where_nodes_cost_the_same(problem: RegionProblem) -> None:
     """With pools of one price and lead time no combination of node counts is better than the one that is chosen."""
-    chosen = nodes_that_pay(problem, possible_spreads(problem, (3, 3)))
+    chosen = nodes_that_pay(problem, possible_spreads(problem, (3, 3)), region_ground(problem))
     assert _price(problem, (chosen,))[0] <= _price(problem, EVERY).min() + 1e-6
 
 
 @given(problems(equal_prices=False))
 def test_search_loses_at_most_the_difference_in_price(problem: RegionProblem) -> None:
     """Cooler pools come first, not cheaper ones: that costs at most the nodes times what they differ in price."""
-    chosen = nodes_that_pay(problem, possible_spreads(problem, (3, 3)))
+    chosen = nodes_that_pay(problem, possible_spreads(problem, (3, 3)), region_ground(problem))
     differ = abs(problem.pools[0].spec.cost_per_node_hour - problem.pools[1].spec.cost_per_node_hour)
     hours = NUM_STEPS * problem.policy.step_seconds / 3600.0
     bound = (1.0 + ORDER_RELUCTANCE) * 6 * differ * hours
@@ -82,10 +82,10 @@ def test_search_loses_at_most_the_difference_in_price(problem: RegionProblem) ->
 def test_more_demand_and_fewer_nodes_never_refuse_less(problem: RegionProblem, factor: float) -> None:
     """What must be refused grows with the demand and falls with the nodes."""
     extra = extra_nodes(problem.pools, ((0, 0), (1, 0), (1, 2)), num_steps=NUM_STEPS, step_seconds=60.0)
-    refused = RegionSizing(problem).refused_harm(extra)
+    refused = RegionSizing(problem, region_ground(problem)).refused_harm(extra)
     assert (np.diff(refused) <= 1e-9).all()
     grown = replace(problem, demand=replace(problem.demand, scenarios=problem.demand.scenarios * factor))
-    assert (RegionSizing(grown).refused_harm(extra) >= refused - 1e-9).all()
+    assert (RegionSizing(grown, region_ground(grown)).refused_harm(extra) >= refused - 1e-9).all()
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=12, max_size=12), st.floats(25.0, 60.0), st.floats(0.0, 12.0))
