@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from controller.cli import demo, replay
+from controller.cli import approve, demo, explain, lift, limit, pause, replay, report, resume
 from controller.cli import operator as operator_command
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
@@ -22,15 +22,8 @@ EXIT_INTERRUPTED = 130
 
 NOT_BUILT: dict[str, str] = {
     "plan": "Make one dry-run decision from files or a live cluster.",
-    "explain": "Say why a decision was made, from the audit log.",
     "serve": "Run the inference pod.",
     "load": "Offer an inference server open-loop load.",
-    "pause": "Pause one direction of a pool or policy.",
-    "resume": "End a pause.",
-    "approve": "Approve rung 7 for a while.",
-    "limit": "Set a rung by hand for a duration.",
-    "lift": "Lift a limit by hand.",
-    "report": "Compare what advisory mode would have done with what happened.",
     "init": "Write a starting policy from a live cluster.",
     "doctor": "Check a live installation.",
 }
@@ -54,6 +47,13 @@ def build_app() -> typer.Typer:
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
     mount(app, replay.replay, name="replay", section="replay")
     mount(app, operator_command.operator, name="operator", section="operator")
+    mount(app, explain.explain, name="explain", section="explain")
+    mount(app, report.report, name="report", section="report")
+    mount(app, pause.pause, name="pause", section="pause")
+    mount(app, resume.resume, name="resume", section="resume")
+    mount(app, approve.approve, name="approve", section="approve")
+    mount(app, limit.limit, name="limit", section="limit")
+    mount(app, lift.lift, name="lift", section="lift")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     thermal = typer.Typer(help="Fit and forecast GPU temperatures.", no_args_is_help=True, rich_markup_mode=None)
     mount(thermal, thermal_cli.fit, name="fit", section="thermal_fit")

@@ -136,6 +136,7 @@ class Operator:
                 target=parts.elector.run, args=(self._elector_stop,), name="lease", daemon=True
             )
             self._elector_thread.start()
+            self._threads.append(self._elector_thread)
 
     def stop(self) -> None:
         """End in order: the pass under way first, then the lease, so that nobody leads while we still write."""
@@ -165,6 +166,9 @@ class Operator:
 
     def alive(self) -> str:
         """Return why the process should be restarted; empty while it turns."""
+        ended = [thread.name for thread in self._threads if not thread.is_alive()]
+        if ended and not self._stop.is_set():
+            return f"thread {ended[0]} has ended"
         seconds = time.monotonic() - self._turned_at
         limit = self._parts.settings.stuck_after_seconds
         return f"the loop has not turned for {seconds:.0f} s" if seconds > limit else ""
