@@ -16,6 +16,7 @@ from controller.operator.cluster_world import FlagStreams, cluster_world, start_
 from controller.operator.kubernetes.access import open_access
 from controller.operator.pages import operator_pages
 from controller.operator.settings import OperatorSettings
+from controller.operator.status_page import render_status_page
 from controller.operator.web import WebServer, parse_listen
 from controller.telemetry.metrics import ControllerMetrics
 
@@ -66,7 +67,7 @@ def serve(settings: OperatorSettings, kubeconfig: Path | None, announce: Callabl
             sys.stdout.buffer.flush()
 
     operator = build_operator(access, settings, make_world, audit, metrics)
-    web = WebServer(settings.listen, operator_pages(operator, metrics))
+    web = WebServer(settings.listen, operator_pages(operator, metrics, render_status_page))
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())

@@ -7,6 +7,7 @@ that were read) must still be true. EKS checks bounds when it is too late to say
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,35 +63,33 @@ class _Group:
         return f"{self.least}/{self.desired}/{self.most}"
 
 
-def boto3_clients(region: str) -> ClientFactory:
-    """Return a maker of clients with bounded waits.
+def boto3_client(service: str) -> Any:
+    """Make a client with bounded waits; region and credentials come from where boto3 looks for them.
 
     Args:
-        region: AWS region.
+        service: ``eks`` or ``autoscaling``.
 
     Returns:
-        The maker.
+        The client.
 
     Raises:
-        PermanentError: If boto3 is not installed.
+        PermanentError: If boto3 is not installed, or knows no region.
     """
     try:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import NoRegionError
     except ImportError as error:
         raise PermanentError("pools of kind eks and asg need boto3; pip install 'meltguard[aws]'") from error
     config = Config(
-        region_name=region,
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         retries={"max_attempts": MAX_ATTEMPTS, "mode": "standard"},
     )
-    session = boto3.session.Session()
-
-    def make(service: str) -> Any:
-        return session.client(service, config=config)
-
-    return make
+    try:
+        return boto3.session.Session().client(service, config=config)
+    except NoRegionError as error:
+        raise PermanentError("pools of kind eks and asg need a region; set AWS_REGION in the operator's pod") from error
 
 
 class AwsAdapter:
@@ -100,10 +99,11 @@ class AwsAdapter:
         clients: Makes clients; each is made once, when it is first needed.
     """
 
-    def __init__(self, clients: ClientFactory) -> None:
+    def __init__(self, clients: ClientFactory = boto3_client) -> None:
         """Make no client yet."""
         self._clients = clients
         self._made: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
     def read(self, pool: PoolTarget, target: EksTarget | AsgTarget, now: datetime) -> Sample[PoolSize]:
         """Read a group.
@@ -173,10 +173,11 @@ class AwsAdapter:
         return receipt
 
     def _client(self, service: str) -> Any:
-        """Return the client of a service."""
-        if service not in self._made:
-            self._made[service] = self._clients(service)
-        return self._made[service]
+        """Return the client of a service; making one is not safe from two threads, using it is."""
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self._clients(service)
+            return self._made[service]
 
     def _group(self, target: EksTarget | AsgTarget, now: datetime) -> _Group | SizeReceipt:
         """Read a group; a receipt when that fails."""

@@ -44,7 +44,17 @@ class FloorPlace:
     revision: str
 
 
-def floor_place(api: KubernetesApi, target: ObjectReference, path: str, body: fields.Object) -> FloorPlace | str | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """Nobody knows whether something scales a target: why, and whether a right is missing that will stay missing."""
+
+    text: str
+    forbidden: bool
+
+
+def floor_place(
+    api: KubernetesApi, target: ObjectReference, path: str, body: fields.Object
+) -> FloorPlace | Unseen | None:
     """Find the autoscaler of a target and where its floor stands.
 
     Args:
@@ -54,7 +64,7 @@ def floor_place(api: KubernetesApi, target: ObjectReference, path: str, body: fi
         body: The target as it was read.
 
     Returns:
-        The place; None when nothing scales the target; a sentence when the API does not say.
+        The place; None when nothing scales the target; why not when the API does not say.
     """
     annotations = fields.child(body, "metadata", "annotations")
     if MIN_SIZE in annotations:
@@ -71,10 +81,13 @@ def floor_place(api: KubernetesApi, target: ObjectReference, path: str, body: fi
     for template, kind in _AUTOSCALERS:
         collection = template.format(namespace=target.namespace)
         listed = api.call("GET", collection)
-        if listed.status == 404:
+        if listed.status == 404 or (listed.status == 403 and not _is_served(api, collection)):
             continue
         if not listed.ok:
-            return f"{target.text}: cannot see whether something scales it ({listed.message})"
+            return Unseen(
+                text=f"{target.text}: cannot see whether a {kind} scales it ({listed.message})",
+                forbidden=listed.status == 403,
+            )
         found = next((row for row in fields.rows(listed.body, "items") if _scales(row, target)), None)
         if found is not None:
             return _place(found, kind, collection)
@@ -92,6 +105,12 @@ def foreign_manager(body: fields.Object) -> str | None:
     ]
     last = max(writers, default=("", ""))[1]
     return last if last.startswith(FOREIGN_MANAGERS) else None
+
+
+def _is_served(api: KubernetesApi, collection: str) -> bool:
+    """Return whether the API serves a kind at all: without rights to it, one that is not installed is forbidden too."""
+    group = "/".join(collection.split("/")[:4])
+    return api.call("GET", group).status != 404
 
 
 def _scales(autoscaler: fields.Object, target: ObjectReference) -> bool:

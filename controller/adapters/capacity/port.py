@@ -21,7 +21,6 @@ from controller.types import Ownership, Sample
 MIN_LISTED = 4
 """Targets in one collection from which on a list costs less than a read of each."""
 NUM_READERS = 8
-NO_AWS = "pools of kind eks and asg need an AWS region; start the operator with one"
 
 
 class ClusterCapacity:
@@ -29,7 +28,7 @@ class ClusterCapacity:
 
     Args:
         api: The Kubernetes API.
-        aws: Node groups of AWS; None where there are none.
+        aws: Node groups of AWS; None asks boto3 for everything when the first such pool is read.
         addresses: What is known of kinds already; None starts anew.
     """
 
@@ -41,7 +40,7 @@ class ClusterCapacity:
         self._addresses = AddressBook(api) if addresses is None else addresses
         self._scale = ScaleAdapter(api, self._addresses)
         self._buffer = BufferAdapter(api, self._addresses)
-        self._aws = aws
+        self._aws = AwsAdapter() if aws is None else aws
         self._epoch = 0
 
     def read(self, pool: PoolTarget, now: datetime) -> Sample[PoolSize]:
@@ -60,9 +59,6 @@ class ClusterCapacity:
             case ObjectReference() as target:
                 return self._scale.read(pool, target, now)
             case EksTarget() | AsgTarget() as target:
-                if self._aws is None:
-                    nothing = PoolSize(desired=None, written=None, created=None, ready=None, messages=(NO_AWS,))
-                    return Sample.fresh(nothing, now)
                 return self._aws.read(pool, target, now)
             case UnbuiltTarget() as target:
                 return read_unbuilt(target, now)
@@ -121,8 +117,6 @@ class ClusterCapacity:
             case ObjectReference() as target:
                 return self._scale.set_size(order, target)
             case EksTarget() | AsgTarget() as target:
-                if self._aws is None:
-                    return SizeReceipt(outcome=WriteOutcome.REJECTED, text=NO_AWS)
                 if order.ownership is Ownership.BUFFER:
                     text = (
                         f"pool {order.pool.pool}: a node group has no buffer; name a scale target, or write its floor"

@@ -26,6 +26,8 @@ class ReadOnce:
         """Know nothing yet."""
         self._api = api
         self._known: dict[str, ApiAnswer] = {}
+        # One lock a path: whoever asks second waits for the first answer instead of asking again.
+        self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def list_ahead(self, collection: str) -> None:
@@ -63,9 +65,8 @@ class ReadOnce:
         if method != "GET" or body is not None:
             raise ValueError(f"{method} {path}: this view only reads")
         with self._lock:
-            known = self._known.get(path)
-        if known is not None:
-            return known
-        answer = self._api.call(method, path, content_type=content_type)
-        with self._lock:
-            return self._known.setdefault(path, answer)
+            own = self._locks.setdefault(path, threading.Lock())
+        with own:
+            if path not in self._known:
+                self._known[path] = self._api.call(method, path, content_type=content_type)
+            return self._known[path]

@@ -12,7 +12,7 @@ from datetime import datetime
 from controller.adapters.capacity import fields
 from controller.adapters.capacity.addresses import Address, AddressBook, NoAddress
 from controller.adapters.capacity.failures import classify, receipt_of_answer
-from controller.adapters.capacity.owners import FloorPlace, floor_place, foreign_manager
+from controller.adapters.capacity.owners import FloorPlace, Unseen, floor_place, foreign_manager
 from controller.adapters.capacity.victims import chooses_victims, mark_victims
 from controller.adapters.ports import (
     ApiAnswer,
@@ -37,7 +37,7 @@ class _Found:
 
     address: Address
     body: fields.Object
-    floor: FloorPlace | str | None
+    floor: FloorPlace | Unseen | None
 
 
 class ScaleAdapter:
@@ -133,8 +133,8 @@ class ScaleAdapter:
     def _set_floor(self, order: SizeOrder, target: ObjectReference, found: _Found) -> SizeReceipt:
         """Write the floor of the autoscaler that owns the target."""
         place = found.floor
-        if isinstance(place, str):
-            return SizeReceipt(outcome=WriteOutcome.TIME_OUT, text=place)
+        if isinstance(place, Unseen):
+            return _unseen(place)
         if place is None:
             return SizeReceipt(
                 outcome=WriteOutcome.REJECTED,
@@ -182,8 +182,8 @@ def _refusal(order: SizeOrder, target: ObjectReference, found: _Found) -> SizeRe
             outcome=WriteOutcome.REJECTED,
             text=f"{target.text}: a dynamic NodePool has no size; use ownership buffer, or a static one with replicas",
         )
-    if isinstance(found.floor, str):
-        return SizeReceipt(outcome=WriteOutcome.TIME_OUT, text=found.floor)
+    if isinstance(found.floor, Unseen):
+        return _unseen(found.floor)
     owner = _owner(found)
     if owner is not None:
         return SizeReceipt(
@@ -196,6 +196,14 @@ def _refusal(order: SizeOrder, target: ObjectReference, found: _Found) -> SizeRe
     if replicas == order.to_nodes:
         return SizeReceipt(outcome=WriteOutcome.DONE, text=f"{target.text}: {replicas} replicas already")
     return None
+
+
+def _unseen(unseen: Unseen) -> SizeReceipt:
+    """Return the refusal of a target that something may scale."""
+    if unseen.forbidden:
+        text = f"{unseen.text}; give the service account list and patch there, or two autoscalers may fight"
+        return SizeReceipt(outcome=WriteOutcome.REJECTED, text=text)
+    return SizeReceipt(outcome=WriteOutcome.TIME_OUT, text=unseen.text)
 
 
 def _owner(found: _Found) -> str | None:
@@ -234,6 +242,8 @@ def _conditions(
 ) -> tuple[frozenset[PoolCondition], tuple[str, ...]]:
     """Return what stands in a target's way, and the same in words."""
     body, conditions, messages = found.body, set(), []
+    if isinstance(found.floor, Unseen):
+        messages.append(found.floor.text)
     owner = _owner(found)
     if owner is not None and pool.ownership is Ownership.DESIRED:
         conditions.add(PoolCondition.FOREIGN_OWNER)

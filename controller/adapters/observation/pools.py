@@ -204,11 +204,11 @@ def _thermal(table: Table, pool: str, capacity: CapacityModel) -> PoolThermal | 
     """Return the thermal response of the pool's unfavourable GPU.
 
     The exporter publishes each GPU's total gain and its temperature at zero power, not the gains of its time constants;
-    the gain is split as it was measured on the class, and the filters hold the power of the last seconds and minutes.
+    the gain is split as it was measured on the class, and the filters hold the present power and that of some minutes.
     """
     resistance, plateau = table.get(Signal.RESISTANCE, pool), table.get(Signal.PLATEAU, pool)
     limit = table.get(Signal.LIMIT, pool)
-    fast, slow = table.get(Signal.POWER_FAST, pool), table.get(Signal.POWER_SLOW, pool)
+    fast, slow = table.get(Signal.POWER_MEAN, pool), table.get(Signal.POWER_SLOW, pool)
     known = [value for value in (resistance, plateau, limit, fast, slow) if value is not None and math.isfinite(value)]
     if len(known) < 5 or known[0] <= 0.0:
         return None

@@ -30,8 +30,8 @@ LOW_LEVEL = 0.1
 UNFAVOURABLE_LEVEL = 0.95
 """Quantile of a pool's GPUs whose plateau stands for the pool; a single outlier is the guard's business."""
 RATE_WINDOW = "1m"
-FAST_POWER_WINDOW = "10s"
 SLOW_POWER_WINDOW = "4m"
+"""Power that the heat sink remembers, about two of its time constants; the die follows the present power."""
 TREND_WINDOW = "10m:30s"
 NUM_HOTTEST_NODES = 4
 RULE_PREFIX = "meltguard:"
@@ -48,7 +48,6 @@ class Signal(StrEnum):
     MARGIN_GPUS = "pool_margin_gpus"
     MARGIN_AT = "pool_margin_timestamp_seconds"
     POWER_MEAN = "pool_power_mean_watts"
-    POWER_FAST = "pool_power_fast_watts"
     POWER_SLOW = "pool_power_slow_watts"
     THROTTLED = "pool_throttled_ratio"
     SLOWDOWN = "pool_seconds_to_slowdown"
@@ -113,7 +112,6 @@ def queries(settings: SignalSettings) -> dict[Signal, str]:
         Signal.MARGIN_GPUS: f"count by (pool) ({margin})",
         Signal.MARGIN_AT: f"max by (pool) (timestamp({margin}))",
         Signal.POWER_MEAN: f"avg by (pool) ({power})",
-        Signal.POWER_FAST: f"avg by (pool) (avg_over_time({power}[{FAST_POWER_WINDOW}]))",
         Signal.POWER_SLOW: f"avg by (pool) (avg_over_time({power}[{SLOW_POWER_WINDOW}]))",
         Signal.THROTTLED: f"avg by (pool) (max by (pool, uuid) ({throttled}))",
         Signal.SLOWDOWN: f"min by (pool) ({slowdown})",

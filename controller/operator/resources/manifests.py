@@ -170,6 +170,8 @@ def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str
         node.setdefault("type", "string")
     if "exclusiveMinimum" in node:
         node |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
+    # typing keeps one annotation for 0 and 0.0, whichever module was imported first; the manifest must not change.
+    node |= {key: int(node[key]) for key in ("minimum", "maximum") if key in node and node[key] == int(node[key])}
     if not node.get("required"):
         node.pop("required", None)
     if node.get("default") in (None, "", []):

@@ -186,10 +186,14 @@ def test_an_account_that_does_not_answer_is_absent() -> None:
     assert capacity.set_size(one, NOW).outcome is WriteOutcome.TIME_OUT
 
 
-def test_without_aws_the_reason_is_given() -> None:
-    """An operator that was started without AWS refuses such pools in words."""
+def test_without_a_region_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator that knows no AWS region refuses such pools and says what to set."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     capacity = ClusterCapacity(NoKubernetes())
-    assert "AWS" in read(capacity, pool_of(ASG)).messages[0]
+
+    assert "AWS_REGION" in read(capacity, pool_of(ASG)).messages[0]
     assert order(capacity, pool_of(ASG), 2).outcome is WriteOutcome.REJECTED
 
 

@@ -43,7 +43,6 @@ MODEL = {
     Signal.PLATEAU: 80.0,
     Signal.RESISTANCE: 0.06,
     Signal.LIMIT: 87.0,
-    Signal.POWER_FAST: 600.0,
     Signal.POWER_SLOW: 500.0,
     Signal.TREND: 0.001,
     Signal.MODEL_AT: AT - 5.0,
