@@ -1,4 +1,4 @@
-"""``meltguard explain``: why a decision was made, from the audit log."""
+"""``meltguard explain``: why a decision was made, from the audit log or from what the cluster keeps."""
 
 from __future__ import annotations
 
@@ -18,19 +18,49 @@ LAST = "last"
 
 
 def explain(
-    decision_id: Annotated[str, typer.Argument(metavar="DECISION_ID", help="A decision of the log, or `last`.")],
-    audit: Annotated[Path, typer.Option("--audit", metavar="FILE", help="The audit log, JSON lines.")],
+    decision_id: Annotated[
+        str, typer.Argument(metavar="DECISION_ID", help="A decision, or `last` for the newest.")
+    ] = LAST,
+    audit: Annotated[Path | None, typer.Option("--audit", metavar="FILE", help="The audit log, JSON lines.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Look among the last decisions that the cluster keeps.")] = False,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Of the policies; default: the pod's own.")
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option("--kubeconfig", help="File with access to the API; default: the pod's, else yours.")
+    ] = None,
     output: Annotated[OutputFormat, typer.Option("--output", help="Format on stdout.")] = OutputFormat.TEXT,
 ) -> None:
     """Say why a decision was made: inputs and their ages, bounds, rejected alternatives, what would change it."""
+    if live == (audit is not None):
+        raise UsageError("explain: give either --audit FILE or --live")
+    if audit is not None:
+        sys.stdout.write(_recorded(_find(audit, decision_id), output))
+    else:
+        sys.stdout.write(_live(decision_id, namespace=namespace, kubeconfig=kubeconfig, output=output))
+
+
+def _live(decision_id: str, *, namespace: str | None, kubeconfig: Path | None, output: OutputFormat) -> str:
+    """Return why a decision was made, from the ring that the operator keeps in the cluster."""
+    from controller.operator.explanation import chosen, explanation_text, live_decisions
+    from controller.operator.kubernetes.access import open_access
+    from controller.operator.kubernetes.client import KubernetesClient
+    from controller.operator.serve import own_namespace
+    from controller.planning.documents import encode_document
+
+    client = KubernetesClient(open_access(kubeconfig))
+    found = chosen(live_decisions(client, namespace or own_namespace()), decision_id)
+    return (encode_document(found).decode() if output is OutputFormat.JSON else explanation_text(found)) + "\n"
+
+
+def _recorded(record: DecisionRecord, output: OutputFormat) -> str:
+    """Return why a recorded decision was made, after deciding it once more on the recorded inputs."""
     from controller.planning.describe import record_text
     from controller.planning.documents import encode_document, plan_document
 
-    record = _find(audit, decision_id)
     identical = record.is_identical()
     if output is OutputFormat.TEXT:
-        sys.stdout.write(record_text(record, identical=identical))
-        return
+        return record_text(record, identical=identical)
     document = {
         "schema": "meltguard.decision/v1",
         "decision_id": record.plan.decision_id,
@@ -42,7 +72,7 @@ def explain(
         "policy": record.policy,
         "memory": record.memory,
     }
-    sys.stdout.write(encode_document(document).decode() + "\n")
+    return encode_document(document).decode() + "\n"
 
 
 def _find(path: Path, decision_id: str) -> DecisionRecord:
