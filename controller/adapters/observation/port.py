@@ -215,10 +215,15 @@ def _hottest(table: Table) -> Mapping[str, tuple[str, ...]]:
 
 
 def _short(problems: tuple[str, ...]) -> list[str]:
-    """Return problems of the metrics with those that follow from the first put into one."""
-    own = [text for text in problems if not text.endswith(NOT_ASKED)]
-    num_others = len(problems) - len(own)
-    return [*own, f"{num_others} further signals were {NOT_ASKED}"] if num_others else own
+    """Return problems of the metrics, those that say the same of several signals put into one."""
+    signals: dict[str, list[str]] = {}
+    for problem in problems:
+        signal, _, text = problem.partition(": ")
+        signals.setdefault(text, []).append(signal)
+    return [
+        f"{names[0]}: {text}" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more signals: {text}"
+        for text, names in signals.items()
+    ]
 
 
 def _size_problems(sizes: Mapping[str, Sample[PoolSize]]) -> list[str]:
