@@ -122,6 +122,17 @@ def test_a_server_that_cannot_confirm_ends_its_streams(served, clock, wait_until
         assert next(again).flag_configuration == text_of(1)
 
 
+def test_older_flags_confirm_nothing(served, clock) -> None:
+    """A store that shows an older set than was streamed does not make the streams fresh."""
+    server, _ = served
+    server.publish(text_of(5), 5)
+    clock.seconds += 11.0
+    server.publish(text_of(4), 4)
+    assert not server.is_fresh
+    server.publish(text_of(5), 5)
+    assert server.is_fresh
+
+
 def test_streams_are_bounded(served) -> None:
     """The fourth stream at a server with room for three is sent elsewhere; a place that is left is given away."""
     server, port = served
