@@ -1,7 +1,7 @@
 """What the operator asks Prometheus: one batched query a signal, for all pools or all regions and tiers at once.
 
 Pools and regions come from the labels ``pool`` and ``region`` that relabelling puts on every series (node labels for
-the GPU exporter, pod labels for the inference server). Each query can also be a recording rule: at more than a few
+the GPU exporter, pod labels for the inference server). Each query can also be a recording rule: at more than about a
 hundred pools the rules keep a pass short, and :func:`recording_rules` writes them from the same source. Pure.
 """
 
