@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
+from openfeature import api as api_of_consumers
 from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
@@ -120,6 +122,22 @@ def test_a_server_that_cannot_confirm_ends_its_streams(served, clock, wait_until
     again_channel, again = stream(port)
     with again_channel:
         assert next(again).flag_configuration == text_of(1)
+
+
+def test_the_documented_consumer_works(served) -> None:
+    """The example of the how-to, as it stands there, receives a limit and falls back to its own default."""
+    server, port = served
+    text = rendered_ago(LIMITED, seconds_past_expiry=-60.0, revision=2).text
+    server.publish(text.replace('["r0"]', '["us-east"]'), 2)
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "receive-flags.md").read_text(encoding="utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, object] = {}
+    try:
+        exec(example.replace('"meltguard-operator"', '"127.0.0.1"').replace("8015", str(port)), names)
+    finally:
+        api_of_consumers.shutdown()
+
+    assert (names["enabled"], names["quota"]) == (False, 100)
 
 
 def test_older_flags_confirm_nothing(served, clock) -> None:
