@@ -105,7 +105,8 @@ def queries(settings: SignalSettings) -> dict[Signal, str]:
     slowdown, queue = series(GPU_SECONDS_TO_SLOWDOWN.name), series(INFERENCE_QUEUE_DEPTH.name)
     low = f"quantile by (pool) ({LOW_LEVEL:g}, {margin})"
     throttled = series(GPU_THROTTLED.name, f'reason=~"{THERMAL_REASONS}"')
-    ready = series(INFERENCE_READY.name)
+    # Without both labels nobody knows on which node a pod stands; all of them would be taken for one.
+    ready = series(INFERENCE_READY.name, 'pool!="",node!=""')
     return {
         Signal.MARGIN_MINIMUM: f"min by (pool) ({margin})",
         Signal.MARGIN_LOW: low,

@@ -124,6 +124,23 @@ def test_a_server_that_cannot_confirm_ends_its_streams(served, clock, wait_until
         assert next(again).flag_configuration == text_of(1)
 
 
+def test_threads_that_publish_at_once_never_send_a_stream_back(served) -> None:
+    """However writes and reads of the store overlap, the revisions on a stream only grow, up to the last."""
+    server, port = served
+    server.publish('{"revision":1}', 1)
+    channel, messages = stream(port)
+    with channel:
+        next(messages)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: server.publish(f'{{"revision":{number}}}', number), range(2, 1002)))
+        seen = []
+        for message in messages:
+            seen.append(int(message.flag_configuration.partition(":")[2].rstrip("}")))
+            if seen[-1] == 1001:
+                break
+    assert seen == sorted(seen)
+
+
 def test_the_documented_consumer_works(served) -> None:
     """The example of the how-to, as it stands there, receives a limit and falls back to its own default."""
     server, port = served

@@ -188,6 +188,16 @@ def test_a_fleet_is_observed(prometheus, exposition, wait_until) -> None:
     assert found.problems == ()
 
 
+def test_pods_that_do_not_say_where_they_stand_do_not_count(prometheus, exposition, wait_until) -> None:
+    """Ready pods without the node's label are not taken for one node that serves; the ready nodes are."""
+    exposition.extra = 'meltguard_inference_ready{region="r1",pool="r1-h"} 1'
+    prometheus.scrape(exposition.address)
+    seen = observation(prometheus.url)
+    wait_until(lambda: is_complete(look(seen)), timeout_seconds=60.0)
+
+    assert look(seen).snapshot.pools[1].nodes.value.serving == look(seen).snapshot.pools[1].nodes.value.ready
+
+
 def test_a_counter_that_starts_anew_is_no_negative_rate(prometheus, exposition, wait_until) -> None:
     """After a restart of the server the rate of requests goes on; it is neither negative nor absent."""
     prometheus.scrape(exposition.address)
