@@ -344,7 +344,7 @@ def _meta() -> Iterator[Case]:
         alert="MonitoringRulesMissing",
         why="only the file that watches the others is loaded",
         fires="5m",
-        count=7,
+        count=6,
         files=("meta",),
     )
     yield Case(alert="MonitoringRulesMissing", why="every file is loaded", files=FILES)

@@ -46,8 +46,6 @@ class QuantilePool:
         self._residuals = ResidualHistograms(shape=shape, num_bins=settings.num_bins, memory=settings.residual_memory)
         self._own = np.zeros((GRID_LEVELS.size, *shape), dtype=np.float32)
         self._loss = np.zeros((_ANCHORS.size, *shape))
-        # The P90 of so many steps is exceeded as often as the P98 of five times as many.
-        self._loss_gain = np.minimum(1.0, (1.0 - _ANCHOR_COLUMN) / 0.1) / settings.loss_memory
         self._mean = 0.0
         self._num_truths = 0
         self.num_scored = np.zeros(num_horizons, dtype=np.int64)
@@ -83,7 +81,7 @@ class QuantilePool:
         loss = np.maximum(_ANCHOR_COLUMN * excess, (_ANCHOR_COLUMN - 1.0) * excess)
         # In units of the mean count: what counts is capacity, and a quiet night must not outvote a busy day.
         loss = np.minimum(loss * (scales / (self._mean + _TINY)), _MAX_LOSS)
-        gain = np.where(ready, np.maximum(self._loss_gain, 1.0 / (self.num_scored + 1.0)), 0.0)
+        gain = np.where(ready, np.maximum(1.0 / self._settings.loss_memory, 1.0 / (self.num_scored + 1.0)), 0.0)
         self._loss += gain * (loss - self._loss)
 
     def weights(self) -> FloatArray:

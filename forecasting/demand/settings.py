@@ -45,8 +45,7 @@ class ForecastSettings:
         outlier_factor: Errors beyond this many mean absolute errors are clipped in the regressions.
         num_bins: Bins of a residual histogram; with 96 a bin is a sixth of the residual wide in the tail.
         residual_memory: Steps after which a residual counts 1/e; long, because the P99 needs hundreds.
-        loss_memory: Steps over which an expert's pinball loss is remembered, up to the P90; above it as many times
-            longer as exceedances are rarer, because a loss is known by its exceedances.
+        loss_memory: Steps over which an expert's pinball loss is remembered.
         weight_sharpness: Exponent on the inverse loss that makes an expert's weight; 0 averages, large picks the best.
         refresh_steps: Observations between two readings of the experts' own quantiles for the scoring.
         calibration_gain: Step of the online conformal level correction per scored forecast.

@@ -39,9 +39,11 @@ def _expectations(case: Case) -> list[dict[str, Any]]:
 def _files_of(alert: str) -> tuple[str, ...]:
     """Return the file of an alert and those that its expressions are recorded in."""
     file = next(group.file for group in GROUPS for rule in group.rules if getattr(rule, "name", "") == alert)
-    if file in ("meta", "telemetry"):
-        return (file,)
-    return ("objectives", file) if "Budget" in alert else ("recording", file)
+    if "Budget" in alert:
+        return ("objectives", file)
+    return {"hardware": ("hardware", "controller"), "controller": ("hardware", "controller")}.get(
+        file, ("controller", "forecast") if file == "forecast" else (file,)
+    )
 
 
 def _document(case: Case) -> dict[str, Any]:

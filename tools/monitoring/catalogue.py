@@ -18,32 +18,21 @@ RUNBOOKS_URL = "https://meltguard.dev/runbooks"
 DASHBOARDS_URL = "https://grafana.example.com/d"
 """Where the dashboards are; `--dashboards-url` writes another one."""
 
-_FILES = ("recording", "objectives", "hardware", "telemetry", "forecast", "controller", "inference")
+_FILES = ("hardware", "telemetry", "controller", "forecast", "objectives", "inference")
 
 
-def _alerts(file: str, alerts: tuple[Alert, ...], interval: str = "15s") -> Group:
-    return Group(name=f"meltguard.{file}", file=file, interval=interval, rules=(loaded_mark(file), *alerts))
+def _group(file: str, interval: str, *rules: Recording | Alert) -> Group:
+    """Return a file's group: a series is recorded in the group of the alerts on it, so that none waits for another."""
+    return Group(name=f"meltguard.{file}", file=file, interval=interval, rules=(loaded_mark(file), *rules))
 
 
 GROUPS: tuple[Group, ...] = (
-    Group(
-        name="meltguard.recording.gpu",
-        file="recording",
-        interval="5s",
-        rules=(loaded_mark("recording"), *GPU_RECORDINGS),
-    ),
-    Group(name="meltguard.recording.controller", file="recording", interval="15s", rules=CONTROLLER_RECORDINGS),
-    Group(
-        name="meltguard.objectives",
-        file="objectives",
-        interval="30s",
-        rules=(loaded_mark("objectives"), *slo_recordings()),
-    ),
-    _alerts("hardware", HARDWARE_ALERTS),
-    _alerts("telemetry", TELEMETRY_ALERTS),
-    _alerts("forecast", FORECAST_ALERTS),
-    _alerts("controller", CONTROLLER_ALERTS),
-    _alerts("inference", INFERENCE_ALERTS),
+    _group("hardware", "5s", *GPU_RECORDINGS, *HARDWARE_ALERTS),
+    _group("telemetry", "15s", *TELEMETRY_ALERTS),
+    _group("controller", "15s", *CONTROLLER_RECORDINGS, *CONTROLLER_ALERTS),
+    _group("forecast", "15s", *FORECAST_ALERTS),
+    _group("objectives", "30s", *slo_recordings()),
+    _group("inference", "15s", *INFERENCE_ALERTS),
     Group(name="meltguard.meta", file="meta", interval="15s", rules=meta_alerts(_FILES)),
 )
 """In the order in which they build on each other."""

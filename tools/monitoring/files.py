@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.monitoring.dashboards.grafana import dashboard_files
 from tools.monitoring.reference_page import reference_page
 from tools.monitoring.render import prometheus_rules, rule_files
 from tools.monitoring.runbooks import runbook_pages
@@ -22,6 +23,7 @@ def generated_files(**urls: str) -> dict[str, str]:
     """
     return {
         **{f"{FOLDER}/rules/{name}": text for name, text in rule_files(**urls).items()},
+        **{f"{FOLDER}/dashboards/{name}": text for name, text in dashboard_files(**urls).items()},
         f"{FOLDER}/prometheus-rules.yaml": prometheus_rules(**urls),
         **{f"{RUNBOOKS_FOLDER}/{name}": text for name, text in runbook_pages().items()},
         REFERENCE: reference_page(),

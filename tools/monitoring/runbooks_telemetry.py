@@ -242,7 +242,7 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
             ),
             Step(text="Apply them again.", command="kubectl apply -f manifests/monitoring/prometheus-rules.yaml"),
         ),
-        verify="Seven files are loaded:",
+        verify="Six files are loaded:",
         verify_query="count(meltguard_rules:loaded:info)",
         escalation=_MONITORING,
     ),

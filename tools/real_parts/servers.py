@@ -95,7 +95,7 @@ def running_prometheus(
     directory: Path,
     *,
     rule_files: Sequence[Path] = (),
-    alertmanager_address: str | None = None,
+    alertmanager_address: str | Sequence[str] | None = None,
     interval_seconds: float = 0.5,
     arguments: Sequence[str] = (),
 ) -> Iterator[PrometheusServer]:
@@ -104,7 +104,7 @@ def running_prometheus(
     Args:
         directory: an empty folder.
         rule_files: alerting and recording rules, absolute paths or patterns of them.
-        alertmanager_address: `host:port` to send alerts to, or None.
+        alertmanager_address: `host:port` to send alerts to, several of them, or None.
         interval_seconds: how often it scrapes and evaluates rules.
         arguments: more arguments of the command.
 
@@ -117,7 +117,8 @@ def running_prometheus(
     """
     program = find_program("prometheus")
     interval = f"{round(interval_seconds * 1000)}ms"
-    alertmanagers = [{"static_configs": [{"targets": [alertmanager_address]}]}] if alertmanager_address else []
+    targets = [alertmanager_address] if isinstance(alertmanager_address, str) else list(alertmanager_address or ())
+    alertmanagers = [{"static_configs": [{"targets": targets}]}] if targets else []
     configuration = {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": [str(path) for path in rule_files],
