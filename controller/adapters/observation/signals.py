@@ -74,19 +74,16 @@ class SignalSettings:
     Attributes:
         busy_watts: Power of a fully used GPU, at which plateaus are compared.
         selector: Label matchers that every series must carry, such as ``cluster="east"``; empty asks all.
-        recorded: Ask for the recording rules instead of the queries behind them.
     """
 
     busy_watts: float
     selector: str = ""
-    recorded: bool = False
 
 
-def query_of(signal: Signal, settings: SignalSettings) -> str:
-    """Return the query of a signal."""
-    if settings.recorded:
-        return f"{RULE_PREFIX}{signal.value}"
-    return queries(settings)[signal]
+def recorded_query(settings: SignalSettings) -> str:
+    """Return the one query that brings every recorded signal; its series tell them apart by their names."""
+    matchers = ",".join(part for part in (f'__name__=~"{RULE_PREFIX}.+"', settings.selector) if part)
+    return f"{{{matchers}}}"
 
 
 def queries(settings: SignalSettings) -> dict[Signal, str]:
