@@ -7,6 +7,7 @@ nothing, and it must not import any other part of the project. Units are base un
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -260,8 +261,20 @@ CONTROLLER_ACTIONS = _counter("controller_actions_total", "Actions by kind and r
 CONTROLLER_FLAG_PROPAGATION = _histogram("controller_flag_propagation_seconds", "From write to acknowledgement.")
 CONTROLLER_DECISIONS = _counter("controller_decisions_total", "Plans decided.")
 CONTROLLER_INPUT_AGE = _gauge("controller_input_age_seconds", "Age of an input at the last pass.", "input", "seconds")
+CONTROLLER_EPOCH = _gauge("controller_leader_epoch", "Epoch of this replica's last term as leader.")
+CONTROLLER_WATCH_AGE = _gauge(
+    "controller_watch_age_seconds", "Age of the local copy of a list of objects.", "resource", "seconds"
+)
+CONTROLLER_QUEUE_DEPTH = _gauge("controller_queue_depth", "Keys that wait for a worker.", "queue")
+CONTROLLER_QUEUE_REFUSED = _counter("controller_queue_refused_total", "Keys refused by a full queue.", "queue")
+CONTROLLER_PASSES = _counter("controller_passes_total", "Passes by how they ended.", "result")
+CONTROLLER_CONDITION = _gauge("controller_condition", "1 while a condition of a policy is true.", "policy condition")
 POOL_NODES = _gauge("pool_nodes", "Nodes by state.", "pool region state")
 POOL_LEAD_TIME = _gauge("pool_lead_time_seconds", "Learned time to the first image served.", "pool region q", "seconds")
+
+# --- Controller: what a pool may become, for the alerts that ask whether demand fits into it ---
+POOL_NODES_LIMIT = _gauge("pool_nodes_limit", "Bound on the pool's nodes: min or max.", "pool region bound")
+POOL_GPUS_PER_NODE = _gauge("pool_gpus_per_node", "GPUs of one node of the pool.", "pool region")
 
 # --- Inference ---
 INFERENCE_REQUESTS = _counter(
@@ -293,25 +306,64 @@ INFERENCE_DRAINING = _gauge("inference_draining", "1 while the pod drains.")
 INFERENCE_THERMAL_GUARD = _gauge(
     "inference_thermal_guard_ratio", "Share of slots that the local guard allows.", unit="ratio"
 )
-FLAGS_AGE = _gauge("flags_age_seconds", "Age of the flag set in force.", unit="seconds")
+INFERENCE_GUARD_READING_AGE = _gauge(
+    "inference_thermal_guard_reading_age_seconds", "Age of the guard's last usable reading.", unit="seconds"
+)
+INFERENCE_REFUSED = _counter("inference_requests_refused_total", "Requests refused, by why.", "tier reason")
+INFERENCE_ENDED = _counter("inference_requests_ended_total", "Admitted requests that ended, by how.", "tier outcome")
+INFERENCE_WAIT = _histogram("inference_wait_seconds", "Wait of admitted requests for a slot.", "tier")
+INFERENCE_WAIT_RATIO = _histogram(
+    "inference_wait_estimate_ratio", "Wait told at admission over the wait that came.", "tier", "ratio"
+)
+INFERENCE_FIRST_PARTIAL = _histogram("inference_time_to_first_partial_image_seconds", "Until a first partial image.")
+INFERENCE_CLIENTS_DROPPED = _counter("inference_clients_dropped_total", "Clients that went or were too slow.", "reason")
+INFERENCE_CONNECTIONS = _gauge("inference_connections", "Open connections.")
+INFERENCE_HEARTBEAT_AGE = _gauge("inference_heartbeat_age_seconds", "Since the engine went round.", unit="seconds")
+INFERENCE_QUOTA_STORE_UP = _gauge("inference_quota_store_up", "1 while the store of quotas answers.")
+INFERENCE_QUOTA_STORE_FAILURES = _counter("inference_quota_store_failures_total", "Failed calls of that store.")
+INFERENCE_QUOTA_WITHOUT_STORE = _counter(
+    "inference_quota_decisions_without_store_total", "Requests judged without that store: open or local.", "policy"
+)
+FLAGS_AGE = _gauge(
+    "flags_age_seconds", "Since the source of flags confirmed the set in force; 0 on a live stream.", unit="seconds"
+)
 FLAGS_REVISION = _gauge("flags_revision", "Revision of the flag set in force; only grows.")
+FLAGS_ACCEPTED = _gauge("flags_accepted_timestamp_seconds", "Unix time when that set came into force.", unit="seconds")
+FLAGS_REFUSED = _counter("flags_refused_total", "Flag sets and sources that could not be used, by why.", "reason")
 
 # --- Inference under vLLM's core names: same types, labels and meaning, so that its dashboards and gateways work ---
 VLLM_PREFIX = "vllm:"
-_MODEL = "model_name"
-VLLM_RUNNING = _gauge("num_requests_running", "Requests in the batch.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_WAITING = _gauge("num_requests_waiting", "Requests waiting.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_KV_CACHE = _gauge("kv_cache_usage_perc", "KV cache in use; 1 means 100 %.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_CACHE_CONFIG = _gauge("cache_config_info", "1; the cache.", "block_size num_gpu_blocks", prefix=VLLM_PREFIX)
-VLLM_FIRST_TOKEN = _histogram("time_to_first_token_seconds", "From arrival to first token.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_INTER_TOKEN = _histogram("inter_token_latency_seconds", "Between two tokens.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_END_TO_END = _histogram("e2e_request_latency_seconds", "From arrival to the end.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_QUEUE_TIME = _histogram("request_queue_time_seconds", "Time spent waiting.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_PROMPT_TOKENS = _counter("prompt_tokens_total", "Prompt tokens processed.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_GENERATION_TOKENS = _counter("generation_tokens_total", "Tokens generated.", _MODEL, prefix=VLLM_PREFIX)
-VLLM_SUCCESS = _counter(
-    "request_success_total", "Requests finished, by reason.", f"{_MODEL} finished_reason", prefix=VLLM_PREFIX
-)
+_MODEL = "model_name engine"
+
+
+def _vllm(make: Callable[..., Metric], name: str, text: str, labels: str = _MODEL) -> Metric:
+    return make(name, text, labels, unit=None, prefix=VLLM_PREFIX)
+
+
+VLLM_RUNNING = _vllm(_gauge, "num_requests_running", "Requests in the batch.")
+VLLM_WAITING = _vllm(_gauge, "num_requests_waiting", "Requests waiting.")
+VLLM_WAITING_WHY = _vllm(_gauge, "num_requests_waiting_by_reason", "Requests waiting, by why.", f"{_MODEL} reason")
+VLLM_KV_CACHE = _vllm(_gauge, "kv_cache_usage_perc", "KV cache in use; 1 means 100 %.")
+VLLM_CACHE_CONFIG = _vllm(_gauge, "cache_config_info", "1; the cache.", "block_size num_gpu_blocks engine")
+VLLM_PROMPT_TOKENS = _vllm(_counter, "prompt_tokens_total", "Prompt tokens processed.")
+VLLM_GENERATION_TOKENS = _vllm(_counter, "generation_tokens_total", "Tokens generated.")
+VLLM_SUCCESS = _vllm(_counter, "request_success_total", "Requests finished, by how.", f"{_MODEL} finished_reason")
+VLLM_PREEMPTIONS = _vllm(_counter, "num_preemptions_total", "Sequences put back; never here.")
+VLLM_PREFIX_QUERIES = _vllm(_counter, "prefix_cache_queries_total", "Tokens looked up in a prefix cache; none here.")
+VLLM_PREFIX_HITS = _vllm(_counter, "prefix_cache_hits_total", "Tokens found in a prefix cache; none here.")
+VLLM_REJECTIONS = _vllm(_counter, "admission_rejections_total", "Refused at a full queue.", "model_name reason")
+VLLM_FIRST_TOKEN = _vllm(_histogram, "time_to_first_token_seconds", "From arrival to first token.")
+VLLM_INTER_TOKEN = _vllm(_histogram, "inter_token_latency_seconds", "Between two tokens.")
+VLLM_PER_OUTPUT_TOKEN = _vllm(_histogram, "request_time_per_output_token_seconds", "Mean time a token, by request.")
+VLLM_END_TO_END = _vllm(_histogram, "e2e_request_latency_seconds", "From arrival to the end.")
+VLLM_QUEUE_TIME = _vllm(_histogram, "request_queue_time_seconds", "Time spent waiting.")
+VLLM_INFERENCE_TIME = _vllm(_histogram, "request_inference_time_seconds", "Time spent in the batch.")
+VLLM_PREFILL_TIME = _vllm(_histogram, "request_prefill_time_seconds", "From the slot to the first token.")
+VLLM_DECODE_TIME = _vllm(_histogram, "request_decode_time_seconds", "From the first token to the last.")
+VLLM_REQUEST_PROMPT_TOKENS = _vllm(_histogram, "request_prompt_tokens", "Prompt tokens of a request.")
+VLLM_REQUEST_TOKENS = _vllm(_histogram, "request_generation_tokens", "Tokens generated for a request.")
+VLLM_REQUEST_MAX_TOKENS = _vllm(_histogram, "request_max_num_generation_tokens", "Tokens asked for by a request.")
+VLLM_REQUEST_N = _vllm(_histogram, "request_params_n", "Images asked for by a request.")
 
 
 def metrics_with_prefix(*prefixes: str) -> tuple[Metric, ...]:

@@ -11,20 +11,19 @@ import sys
 import typer
 
 from controller.cli import demo, replay
+from controller.cli import operator as operator_command
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
 from exporters import cli as exporters_cli
 from forecasting import cli as forecasting_cli
 from forecasting.thermal import cli as thermal_cli
+from inference import cli as inference_cli
 
 EXIT_INTERRUPTED = 130
 
 NOT_BUILT: dict[str, str] = {
     "plan": "Make one dry-run decision from files or a live cluster.",
     "explain": "Say why a decision was made, from the audit log.",
-    "operator": "Run the in-cluster operator.",
-    "serve": "Run the inference pod.",
-    "load": "Offer an inference server open-loop load.",
     "pause": "Pause one direction of a pool or policy.",
     "resume": "End a pause.",
     "approve": "Approve rung 7 for a while.",
@@ -53,7 +52,10 @@ def build_app() -> typer.Typer:
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
     mount(app, replay.replay, name="replay", section="replay")
+    mount(app, operator_command.operator, name="operator", section="operator")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
+    mount(app, inference_cli.serve, name="serve", section="serve")
+    mount(app, inference_cli.load, name="load", section="load")
     thermal = typer.Typer(help="Fit and forecast GPU temperatures.", no_args_is_help=True, rich_markup_mode=None)
     mount(thermal, thermal_cli.fit, name="fit", section="thermal_fit")
     mount(thermal, thermal_cli.forecast, name="forecast", section="thermal_forecast")

@@ -15,15 +15,19 @@ from pathlib import Path
 PACKAGES = ("controller", "exporters", "forecasting", "inference")
 # Import names that the extras of pyproject.toml bring.
 OPTIONAL = {
+    "PIL",
+    "aiohttp",
     "bcrypt",
     "boto3",
     "botocore",
     "google",
     "grpc",
     "kubernetes",
+    "limits",
     "matplotlib",
     "openfeature",
     "pynvml",
+    "redis",
     "torch",
     "transformers",
 }

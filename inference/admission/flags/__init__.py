@@ -1,0 +1,1 @@
+"""Flags that a controller sets: read, checked, kept, and asked for through OpenFeature."""
