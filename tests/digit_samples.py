@@ -18,19 +18,25 @@ from inference.models.pictures import PatchCodec
 PATIENCE_SECONDS = 100.0
 
 
-def draw_digits(directory: Path, num_images: int, sampling: Sampling | None = None) -> NDArray[np.uint8]:
+ON_CPU = Placement(device="cpu", precision="float32")
+
+
+def draw_digits(
+    directory: Path, num_images: int, sampling: Sampling | None = None, placement: Placement = ON_CPU
+) -> NDArray[np.uint8]:
     """Draw the digits 0 to 9 in turn, by words of three languages, as a client would.
 
     Args:
         directory: Where the model lies.
         num_images: How many.
         sampling: How; the model's default where it is None.
+        placement: Where.
 
     Returns:
         Grey values, shape ``(num_images, 8, 8)``.
     """
     settings = EngineSettings(num_slots=64, max_queued_requests=num_images, max_queued_tokens=64 * num_images)
-    engine = open_engine(str(directory), settings, Placement(device="cpu", precision="float32"))
+    engine = open_engine(str(directory), settings, placement)
     engine.start()
     codec = PatchCodec(read_manifest(directory).grid)
     words = "zero uno dos three quattro cinco 6 seven otto nueve".split()
