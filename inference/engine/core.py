@@ -279,7 +279,8 @@ class EngineCore:
         # All that is sent is read before any row gets another number: the runner still has the old ones.
         for image in marked:
             self._tell(image, now)
-        for image in marked:
+        # From the last row down: images that end together then leave no gap that another of them would be moved into.
+        for image in sorted(marked, key=lambda image: image.rows[0], reverse=True):
             if image.is_done:
                 self._finish(image, now)
         return StepReport(
