@@ -76,8 +76,6 @@ def serve(
     """Serve images under quotas, flags and the heat of the GPU."""
     require_extra("serve", "aiohttp", "limits", "openfeature")
     from inference.admission.callers import parse_networks
-    from inference.serving.command import run_server
-    from inference.serving.engines import open_model, train_where_missing
     from inference.serving.settings import ServeSettings, parse_address, parse_regions, parse_seconds
 
     host, port = parse_address(listen)
@@ -94,9 +92,13 @@ def serve(
         grace_seconds=parse_seconds(grace, "--grace"),
         max_wait_seconds=parse_seconds(max_wait, "--max-wait"),
     )
+    from inference.serving.engines import open_model, train_where_missing
+
     if train_digits:
         train_where_missing(model)
     engine = open_model(model, num_slots=slots, device=device)
+    from inference.serving.command import run_server
+
     run_server(settings, engine, announces=output is OutputFormat.JSON)
 
 
