@@ -146,12 +146,10 @@ class GenerationRunner:
             num_tokens=generation.wish.num_tokens,
             ended_at=time.monotonic() if counts.ended_at is None else counts.ended_at,
         )
-        if counts.admitted_at is not None:
-            wait = counts.admitted_at - counts.submitted_at
-            self._gate.waits.learn(admission.sender.tier.name, admission.raw_wait_seconds, wait)
+        wait = None if counts.admitted_at is None else counts.admitted_at - counts.submitted_at
         self._metrics.ended(ended)
         # A client that goes before its last image still had its GPU time: only images not made are given back.
-        await self._gate.ended(admission, max(counts.num_images, generation.num_finished))
+        await self._gate.ended(admission, max(counts.num_images, generation.num_finished), wait)
 
     @staticmethod
     async def _last_word(generation: Generation, handle: GenerationHandle) -> None:

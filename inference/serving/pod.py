@@ -107,7 +107,7 @@ class Pod:
             tier=tier.name,
             priority_weight=tier.priority_weight,
         )
-        wait = self.gate.waits.corrected(tier.name, self.engine.estimated_wait_seconds(request))
+        wait = self.gate.wait_of(request)
         return wait if not math.isnan(wait) else math.inf
 
 
