@@ -23,7 +23,7 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
 endif
 
-$(STAMP): pyproject.toml locks/development.txt tools/setup_environment.sh
+$(STAMP): pyproject.toml locks/development.txt tools/setup_environment.sh tools/install_torch.sh
 	@tools/setup_environment.sh $(VENV)
 	@touch $@
 
@@ -42,6 +42,10 @@ demo: $(STAMP) ## watch meltguard meet a surge in virtual time; writes a report 
 .PHONY: test
 test: $(STAMP) real-parts ## run the whole test suite (TESTS=path and ARGUMENTS="-k name" narrow it)
 	@$(PYTHON) -m pytest $(TESTS) $(ARGUMENTS)
+
+.PHONY: model
+model: $(STAMP) ## train the tiny digit model that `meltguard serve` draws with (about a minute)
+	@$(PYTHON) -m inference.models.digits
 
 .PHONY: check
 check: ## run every static check, and the tests against the built wheel

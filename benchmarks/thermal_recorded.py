@@ -63,12 +63,13 @@ def data_folder() -> Path:
     return base / "thermal" / "norm"
 
 
-def load_runs(*, step_seconds: float, power: str = "mean") -> list[RecordedRun]:
+def load_runs(*, step_seconds: float, power: str = "mean", phase_seconds: float = 0.0) -> list[RecordedRun]:
     """Read all runs, joined into steps.
 
     Args:
         step_seconds: Seconds per sample; a log that is coarser keeps its own step.
         power: ``mean`` of a step, or its ``last`` reading, as a slow scrape sees it.
+        phase_seconds: Left out at the start of every log, so that its steps begin so much later.
 
     Returns:
         Runs in order of their names; empty where the folder is absent.
@@ -80,7 +81,7 @@ def load_runs(*, step_seconds: float, power: str = "mean") -> list[RecordedRun]:
         # H100n_b443_g0__s0: eight GPUs of one node; A40_1__s2: pieces of logs of one GPU.
         node = len(words) == 3
         run, gpu = ("_".join(words[:2]), words[2]) if node else (stem, words[0])
-        step, columns = _joined(path, step_seconds, power)
+        step, columns = _joined(path, step_seconds, power, phase_seconds)
         if columns.shape[1] * step >= SHORTEST_SECONDS:
             together.setdefault(run, []).append((gpu, step, columns))
     return [_run(name, parts) for name, parts in together.items()]
@@ -126,13 +127,13 @@ def _run(name: str, parts: list[tuple[str, float, FloatArray]]) -> RecordedRun:
     )
 
 
-def _joined(path: Path, step_seconds: float, power: str) -> tuple[float, FloatArray]:
+def _joined(path: Path, step_seconds: float, power: str, phase_seconds: float) -> tuple[float, FloatArray]:
     """Return the step and last temperature, power and mean utilisation per step, shape ``(3, num_samples)``."""
     with gzip.open(path, "rt", newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [row for row in csv.DictReader(stream) if float(row["t"]) >= phase_seconds]
     seconds = np.array([float(row["t"]) for row in rows])
     step = max(step_seconds, float(seconds[1] - seconds[0]))
-    bins = np.floor(seconds / step + 1e-9).astype(np.int64)
+    bins = np.floor((seconds - phase_seconds) / step + 1e-9).astype(np.int64)
     starts = np.flatnonzero(np.r_[True, np.diff(bins) > 0])
     lasts = np.r_[starts[1:] - 1, bins.size - 1]
     counts = np.diff(np.r_[starts, bins.size])

@@ -261,8 +261,20 @@ CONTROLLER_ACTIONS = _counter("controller_actions_total", "Actions by kind and r
 CONTROLLER_FLAG_PROPAGATION = _histogram("controller_flag_propagation_seconds", "From write to acknowledgement.")
 CONTROLLER_DECISIONS = _counter("controller_decisions_total", "Plans decided.")
 CONTROLLER_INPUT_AGE = _gauge("controller_input_age_seconds", "Age of an input at the last pass.", "input", "seconds")
+CONTROLLER_EPOCH = _gauge("controller_leader_epoch", "Epoch of this replica's last term as leader.")
+CONTROLLER_WATCH_AGE = _gauge(
+    "controller_watch_age_seconds", "Age of the local copy of a list of objects.", "resource", "seconds"
+)
+CONTROLLER_QUEUE_DEPTH = _gauge("controller_queue_depth", "Keys that wait for a worker.", "queue")
+CONTROLLER_QUEUE_REFUSED = _counter("controller_queue_refused_total", "Keys refused by a full queue.", "queue")
+CONTROLLER_PASSES = _counter("controller_passes_total", "Passes by how they ended.", "result")
+CONTROLLER_CONDITION = _gauge("controller_condition", "1 while a condition of a policy is true.", "policy condition")
 POOL_NODES = _gauge("pool_nodes", "Nodes by state.", "pool region state")
 POOL_LEAD_TIME = _gauge("pool_lead_time_seconds", "Learned time to the first image served.", "pool region q", "seconds")
+
+# --- Controller: what a pool may become, for the alerts that ask whether demand fits into it ---
+POOL_NODES_LIMIT = _gauge("pool_nodes_limit", "Bound on the pool's nodes: min or max.", "pool region bound")
+POOL_GPUS_PER_NODE = _gauge("pool_gpus_per_node", "GPUs of one node of the pool.", "pool region")
 
 # --- Inference ---
 INFERENCE_REQUESTS = _counter(

@@ -106,19 +106,22 @@ def request_addresses(request: RangeRequest) -> list[str]:
     return addresses
 
 
-def read_range(request: RangeRequest, fetch: Fetch) -> tuple[list[DemandSeries], list[str]]:
+def read_range(
+    request: RangeRequest, fetch: Fetch, *, leave_out_short: bool = False
+) -> tuple[list[DemandSeries], list[str]]:
     """Ask for a range and return its series.
 
     Args:
         request: What to ask.
         fetch: Sends one request.
+        leave_out_short: A series that is too short is left out with a note, instead of failing all of them.
 
     Returns:
         One series per region and tier, sorted by them, each ending at its last sample; and notes for the reader.
 
     Raises:
         InputError: If the query is wrong or matches nothing.
-        NotEnoughDataError: If a series has fewer than three samples.
+        NotEnoughDataError: If a series has fewer than three samples and must not be left out.
         ForecastingError: If the answer cannot be understood.
     """
     samples: dict[SeriesKey, dict[int, float]] = {}
@@ -134,7 +137,13 @@ def read_range(request: RangeRequest, fetch: Fetch) -> tuple[list[DemandSeries],
         )
     series, notes = [], []
     for key in sorted(samples, key=lambda each: (each.region or "", each.tier or "")):
-        one = _series(key, samples[key], request)
+        try:
+            one = _series(key, samples[key], request)
+        except NotEnoughDataError as error:
+            if not leave_out_short:
+                raise
+            notes.append(str(error))
+            continue
         stale_seconds = (request.end - one.end).total_seconds()
         if stale_seconds > request.step_seconds:
             notes.append(

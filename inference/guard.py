@@ -21,24 +21,30 @@ class GuardSettings:
     Attributes:
         idle_watts: Power of a GPU without work.
         busy_watts: Power of a GPU at full work, above ``idle_watts``.
+        leakage_ratio: Power of the same work near the limit over ``busy_watts``; 0.3 to 0.6 % a degree were measured.
         margin_celsius: Margin that it keeps; a whole-degree sensor and one period of the heat sink fit in.
         fast_resistance_celsius_per_watt: Rise of the die within one period per watt; on the careful side of the
             measured 0.036 (60 % of the rise of an H100-class node).
         rise_ratio_per_second: How fast the bound may rise again; damps the loop through the heat sink.
+        drift_memory_seconds: Time constant with which the drift of sink and room is smoothed.
         hold_seconds: How long a bound is held on readings that no longer come.
         decay_seconds: Time constant with which it then goes to the floor.
         floor_ratio: Where it goes; a blind pod works, but not at its hottest.
+        start_ratio: Where a pod begins that has no reading yet: a cold GPU in a hot room heats up within one period.
         approach_celsius: Below this margin the bound does not exceed what the GPU can sustain, where that is known.
     """
 
     idle_watts: float = 75.0
     busy_watts: float = 690.0
+    leakage_ratio: float = 1.1
     margin_celsius: float = 4.0
     fast_resistance_celsius_per_watt: float = 0.045
     rise_ratio_per_second: float = 0.01
+    drift_memory_seconds: float = 30.0
     hold_seconds: float = 30.0
     decay_seconds: float = 60.0
     floor_ratio: float = 0.5
+    start_ratio: float = 0.5
     approach_celsius: float = 8.0
 
 
@@ -48,19 +54,22 @@ def bounded_ratio(
     margin_celsius: FloatArray,
     power_watts: FloatArray,
     elapsed_seconds: float,
+    drift_celsius_per_second: FloatArray | float = 0.0,
     sustainable_power_watts: FloatArray | None = None,
     settings: GuardSettings = GuardSettings(),
 ) -> FloatArray:
     """Return the share of its full work that each GPU may do until the next reading.
 
     The power that would use up the margin above the guard within one period, ``P + (margin - guard) / R``, is turned
-    into a share of work. Downwards it holds at once, upwards at a bounded rate.
+    into a share of work. Downwards it holds at once, upwards at a bounded rate. What sink and room will add within the
+    period by themselves is taken off the margin first.
 
     Args:
         previous_ratio: The bound before, 0..1, shape ``(num_gpus,)``.
         margin_celsius: Degrees left, same shape; NaN keeps the bound.
         power_watts: Mean power since the last reading, same shape; NaN keeps the bound.
         elapsed_seconds: Time since the last reading.
+        drift_celsius_per_second: From :func:`seen_drift`, same shape; cooling counts as none.
         sustainable_power_watts: Power whose plateau stays below the limit, same shape; NaN or None where not known.
             Close to the limit the bound stays within it, which spares the loop through the slow heat sink.
         settings: The constants.
@@ -68,8 +77,10 @@ def bounded_ratio(
     Returns:
         The bound, 0..1, same shape.
     """
-    spare_watts = (margin_celsius - settings.margin_celsius) / settings.fast_resistance_celsius_per_watt
-    span_watts = settings.busy_watts - settings.idle_watts
+    drifted_celsius = np.maximum(drift_celsius_per_second, 0.0) * elapsed_seconds
+    spare_celsius = margin_celsius - settings.margin_celsius - drifted_celsius
+    spare_watts = spare_celsius / settings.fast_resistance_celsius_per_watt
+    span_watts = (settings.busy_watts - settings.idle_watts) * settings.leakage_ratio
     wanted = np.clip((power_watts + spare_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
     if sustainable_power_watts is not None:
         sustained = np.clip((sustainable_power_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
@@ -78,6 +89,36 @@ def bounded_ratio(
     risen = previous_ratio + settings.rise_ratio_per_second * elapsed_seconds
     bound: FloatArray = np.where(np.isfinite(wanted), np.minimum(wanted, risen), previous_ratio)
     return bound
+
+
+def seen_drift(
+    previous_celsius_per_second: FloatArray,
+    *,
+    cooled_celsius: FloatArray,
+    added_watts: FloatArray,
+    elapsed_seconds: float,
+    settings: GuardSettings = GuardSettings(),
+) -> FloatArray:
+    """Return how fast each GPU warms up beyond what its own change of power explains: its sink and its room.
+
+    Smoothed, since a sensor of whole degrees shows a slow rise as one step now and then.
+
+    Args:
+        previous_celsius_per_second: The drift before, shape ``(num_gpus,)``.
+        cooled_celsius: Margin now less margin at the last reading, same shape; NaN keeps the drift.
+        added_watts: Power now less power at the last reading, same shape; NaN keeps the drift.
+        elapsed_seconds: Time between the two readings, > 0.
+        settings: The constants.
+
+    Returns:
+        Degrees a second, same shape; positive when it warms up.
+    """
+    explained_celsius = settings.fast_resistance_celsius_per_watt * added_watts
+    seen = (-cooled_celsius - explained_celsius) / elapsed_seconds
+    weight = 1.0 - float(np.exp(-elapsed_seconds / settings.drift_memory_seconds))
+    moved = previous_celsius_per_second + weight * (seen - previous_celsius_per_second)
+    drift: FloatArray = np.where(np.isfinite(seen), moved, previous_celsius_per_second)
+    return drift
 
 
 def stale_ratio(

@@ -6,6 +6,7 @@ from inference.engine.core import EngineCore
 from inference.engine.events import Event
 from inference.engine.pace import StepCurve
 from inference.engine.requests import Conditioning, GenerationRequest, ImageSize, Sampling
+from inference.engine.runner import DrawingModel, Runner
 from inference.engine.settings import EngineSettings
 from inference.engine.stream import EventStream
 from inference.runners.noise import NoiseRunner, noise_model
@@ -32,11 +33,17 @@ GUIDED = Sampling(guidance_scale=2.0)
 class VirtualEngine:
     """The core, stepped by hand; time passes only in steps and pauses, at the speed of a curve."""
 
-    def __init__(self, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings | None = None,
+        *,
+        model: DrawingModel | None = None,
+        runner: Runner | None = None,
+    ) -> None:
         self.settings = settings or EngineSettings(num_slots=4)
         self.now = 0.0
-        self.runner = NoiseRunner(num_rows=self.settings.num_slots)
-        self.core = EngineCore(noise_model((4, 8)), self.settings, self.runner.tokens)
+        self.runner = runner or NoiseRunner(num_rows=self.settings.num_slots)
+        self.core = EngineCore(model or noise_model((4, 8)), self.settings, self.runner.tokens)
         self.core.speed.start(CURVE)
         self.streams: dict[str, EventStream] = {}
         self.busy_row_seconds = 0.0

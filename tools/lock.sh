@@ -16,7 +16,7 @@ compile() {
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml "$@"
 }
-compile "$@" --extra nvml --extra kubernetes --extra plot --extra pods --extra web-auth \
+compile "$@" --extra nvml --extra kubernetes --extra plot --extra pods --extra web-auth --extra aws --extra flag-sync \
   --group build --group test --group check --output-file locks/development.txt
 # What a user installs, at the versions that the tests ran with.
 compile --constraint locks/development.txt --output-file locks/runtime.txt

@@ -55,9 +55,10 @@ setup_with_pip() {
 }
 
 cd "$(dirname "$0")/.."
-printf 'setup: making %s from %s (about a minute)\n' "$environment" "$lock" >&2
+printf 'setup: making %s from %s (a minute or two)\n' "$environment" "$lock" >&2
 if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then
   setup_with_uv
 else
   setup_with_pip
 fi
+tools/install_torch.sh "$environment/bin/python"

@@ -39,6 +39,7 @@ mkdir "$scratch/elsewhere"
 
 # Then the tests, from a copy of the repository that lacks the packages: only the wheel can be what they import.
 install --require-hashes --requirement locks/development.txt
+tools/install_torch.sh "$fresh"
 mkdir "$scratch/tree"
 git ls-files --cached --others --exclude-standard -z |
   while IFS= read -r -d '' file; do

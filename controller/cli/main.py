@@ -11,6 +11,7 @@ import sys
 import typer
 
 from controller.cli import demo, replay
+from controller.cli import operator as operator_command
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
 from exporters import cli as exporters_cli
@@ -23,7 +24,6 @@ EXIT_INTERRUPTED = 130
 NOT_BUILT: dict[str, str] = {
     "plan": "Make one dry-run decision from files or a live cluster.",
     "explain": "Say why a decision was made, from the audit log.",
-    "operator": "Run the in-cluster operator.",
     "pause": "Pause one direction of a pool or policy.",
     "resume": "End a pause.",
     "approve": "Approve rung 7 for a while.",
@@ -52,6 +52,7 @@ def build_app() -> typer.Typer:
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
     mount(app, replay.replay, name="replay", section="replay")
+    mount(app, operator_command.operator, name="operator", section="operator")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     mount(app, inference_cli.serve, name="serve", section="serve")
     mount(app, inference_cli.load, name="load", section="load")

@@ -12,6 +12,8 @@ from controller.planning.prices import UNSERVED_FACTOR
 from controller.types import ForecastSet, Policy, RegionState
 from forecasting.types import FloatArray, SurgePhase
 
+SCENARIO_LEVELS: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Middles of five equally likely slices of what may come; nodes are judged by their mean harm over these."""
 LOWEST_QUANTILE = 0.5
 HIGHEST_QUANTILE = 0.99
 """Bounds of the derived quantile: nobody plans for less than half of what may come, and forecasts end here."""
@@ -24,6 +26,7 @@ class RegionDemand:
     Attributes:
         planned: At the policy's quantile; capacity and heat answer to this.
         expected: The mean; harm is counted with this.
+        scenarios: Equally likely courses, shape ``(num_scenarios, num_tiers, num_steps)``; nodes answer to these.
         surging: Whether any of the region's series is in a surge.
         forecast_tiers: Number of tiers that have a forecast; the others hold their present rate.
         known_tiers: Number of tiers with any evidence at all, forecast or sample.
@@ -31,6 +34,7 @@ class RegionDemand:
 
     planned: FloatArray
     expected: FloatArray
+    scenarios: FloatArray
     surging: bool
     forecast_tiers: int
     known_tiers: int
@@ -57,6 +61,8 @@ def region_demand(
     states = {state.tier: state for state in region.tiers}
     planned = np.zeros((len(policy.tiers), num_steps))
     expected = np.zeros_like(planned)
+    levels = SCENARIO_LEVELS if policy.demand_quantile is None else (policy.demand_quantile,)
+    scenarios = np.zeros((len(levels), len(policy.tiers), num_steps))
     surging = False
     num_forecast = num_known = 0
     quantile = planned_quantile(region.name, forecasts, policy)
@@ -72,14 +78,22 @@ def region_demand(
             expected[index] = forecast.mean[steps] / forecast.step_seconds
             # A mean above the upper quantile (a heavy tail) must not be planned away.
             planned[index] = np.maximum(forecast.at_level(quantile)[steps] / forecast.step_seconds, expected[index])
+            for row, level in enumerate(levels):
+                scenarios[row, index] = forecast.at_level(level)[steps] / forecast.step_seconds
         elif rate is not None:
             planned[index] = expected[index] = rate
+            scenarios[:, index] = rate
         num_known += int(rate is not None or (forecast is not None and forecast.num_steps > 0))
     surging = surging or any(
         f.key.region == region.name and f.surge.phase in (SurgePhase.ONSET, SurgePhase.SURGE) for f in forecasts.signups
     )
     return RegionDemand(
-        planned=planned, expected=expected, surging=surging, forecast_tiers=num_forecast, known_tiers=num_known
+        planned=planned,
+        expected=expected,
+        scenarios=scenarios,
+        surging=surging,
+        forecast_tiers=num_forecast,
+        known_tiers=num_known,
     )
 
 

@@ -152,6 +152,9 @@ def _pool(state: PoolState | None, name: str, region: str, policy: Policy, now: 
         arrivals=tuple(arrival for arrival in state.arrivals if arrival.num_nodes > 0),
         margin=_judged(state.margin, policy, now, is_number=_is_margin, is_possible=_possible_margin),
         power_watts=_judged(state.power_watts, policy, now, is_number=isfinite, is_possible=lambda v: v >= 0.0),
+        guard_ratio=_judged(
+            state.guard_ratio, policy, now, is_number=isfinite, is_possible=lambda ratio: 0.0 <= ratio <= 1.0
+        ),
         thermal=_judged(state.thermal, policy, now, is_number=_is_thermal, is_possible=_possible_thermal),
     )
 

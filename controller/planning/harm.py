@@ -1,4 +1,4 @@
-"""Prices every course of action in one currency: refused requests, waits, nodes and heat."""
+"""Prices every course of action in one currency: refused requests, waits and heat."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ HARD_GUARD_CELSIUS = 3.0
 """A course that goes below this margin, once its flags have had time to act, is dropped if another exists."""
 SETTLE_SECONDS = 120.0
 """Time that a die and its sink need to follow a change of load for the most part (measured: 90 % within 90 s)."""
-MIN_NODE_HOURS = 1.0
-"""A node that is bought is paid for at least this long."""
 
 
 def harm_of_courses(
@@ -29,7 +27,6 @@ def harm_of_courses(
     policy: Policy,
     expected_per_second: FloatArray,
     admitted_after: FloatArray,
-    nodes_cost_per_hour: FloatArray,
     margin_target_celsius: float,
     delay_steps: int,
 ) -> FloatArray:
@@ -40,26 +37,27 @@ def harm_of_courses(
         policy: Prices and periods.
         expected_per_second: Expected demand, requests a second, shape ``(num_tiers, num_steps)``.
         admitted_after: Share admitted under each course, shape ``(num_courses, num_tiers)``.
-        nodes_cost_per_hour: Cost of the added nodes, shape ``(num_courses,)``.
         margin_target_celsius: Margin that should be kept.
         delay_steps: Steps before the flags act; heat before that is nobody's choice.
 
     Returns:
-        Harm and cost.
+        Harm.
     """
     limited_price = np.array([tier.harm_per_limited_request for tier in policy.tiers])
     waited_price = np.array([tier.harm_per_waited_second for tier in policy.tiers])
-    expected_requests = expected_per_second.sum(axis=1) * policy.step_seconds
-    limited = ((1.0 - admitted_after) * expected_requests) @ limited_price
-    admitted = admitted_after * expected_requests
-    unserved = UNSERVED_FACTOR * _from_below(outcome.unserved, admitted, limited_price, policy)
+    # What is refused before the flags act is nobody's choice; it is the same in every course.
+    early = expected_per_second[:, :delay_steps].sum(axis=1) * policy.step_seconds
+    late_requests = expected_per_second[:, delay_steps:].sum(axis=1) * policy.step_seconds
+    limited = ((1.0 - admitted_after) * late_requests) @ limited_price
+    admitted = early + admitted_after * late_requests
+    # Who gives up within the usual wait is lost like one who is refused; who is dropped after waiting, more than that.
+    unserved = _from_below(outcome.abandoned + UNSERVED_FACTOR * outcome.dropped, admitted, limited_price, policy)
     # No request waits longer than the queue's bound, so a tier's waits are bounded by its requests.
     waited = _from_below(outcome.waited_seconds, admitted * QUEUE_BOUND_SECONDS, waited_price, policy)
-    hours = max(MIN_NODE_HOURS, policy.horizon_seconds / 3600.0)
-    late = outcome.margin_celsius[:, delay_steps:]
-    shortfall = np.maximum(margin_target_celsius - late, 0.0).sum(axis=1) * policy.step_seconds
+    margins = outcome.margin_celsius[:, delay_steps:]
+    shortfall = np.maximum(margin_target_celsius - margins, 0.0).sum(axis=1) * policy.step_seconds
     demand_price = float((expected_per_second.mean(axis=1) * limited_price).sum())
-    harm: FloatArray = limited + unserved + waited + nodes_cost_per_hour * hours
+    harm: FloatArray = limited + unserved + waited
     harm += HEAT_FACTOR * demand_price * shortfall
     return harm
 

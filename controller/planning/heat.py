@@ -22,6 +22,8 @@ FALLBACK_TIME_CONSTANTS_SECONDS = (5.0, 110.0)
 FALLBACK_GAINS_CELSIUS_PER_WATT = (0.036, 0.024)
 """The same node's rise per watt, 60 % of it at the die."""
 _MAX_KERNELS = 64
+_TINY = 1e-12
+"""Keeps the division by the response of a pool that does not warm up finite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +54,27 @@ class HeatBank:
         margins = self.idle_margin_celsius[:, None, :num_steps] - rise
         lowest: FloatArray = margins.min(axis=0)
         return lowest
+
+    def bearable_load(self, load_ratio: FloatArray, *, margin_celsius: float) -> FloatArray:
+        """Return a wish for load, cut step by step to what keeps a margin.
+
+        Greedy in time, as limits are: no step saves heat for a later one.
+
+        Args:
+            load_ratio: Wished share of the GPUs' time, shape ``(num_courses, num_steps)``, >= 0.
+            margin_celsius: Margin to keep at the end of each step.
+
+        Returns:
+            Load, 0..1, same shape.
+        """
+        borne = np.zeros_like(load_ratio)
+        for step in range(load_ratio.shape[1]):
+            past = borne[:, :step] @ self.response_celsius[:, :step, step].T
+            room = self.idle_margin_celsius[:, step] - margin_celsius - past
+            per_load = np.maximum(self.response_celsius[:, step, step], _TINY)
+            most = np.clip((room / per_load).min(axis=1), 0.0, 1.0)
+            borne[:, step] = np.minimum(load_ratio[:, step], most)
+        return borne
 
 
 def heat_bank(thermals: tuple[PoolThermal, ...], *, num_steps: int, step_seconds: float) -> HeatBank | None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controller.types import Approval, Ladder, LadderStep, Rung
 
-FREE_QUOTA_STEPS: tuple[int, ...] = (10, 5, 3)
-"""Images a day; the last is what the operator of March 2025 went down to."""
-ADMISSION_STEPS: tuple[float, ...] = (0.5, 0.25, 0.1)
-"""Restoring walks them backwards: 10, 25, 50, 100 % of the withheld demand."""
+FREE_QUOTA_STEPS: tuple[int, ...] = (14, 10, 8, 6, 5, 4, 3)
+"""Images a day, each about a tenth of free use below the last; 3 is what the operator of March 2025 went down to."""
+ADMISSION_STEPS: tuple[float, ...] = (0.75, 0.5, 0.35, 0.25, 0.1)
+"""Restoring walks them backwards: 10, 25, 50, 100 % of the withheld demand, with two steps between."""
+STEP_DWELL_SECONDS = 30.0
+"""Shortest stay on a step before the next milder one of the same rung: two flag propagations and a minute's rates."""
+RUNG_DWELL_SECONDS = 90.0
+"""Shortest stay on the mildest step of a rung before the rung is left."""
 DAY_SECONDS = 86400.0
 
 
@@ -18,52 +24,35 @@ def default_ladder(margin_target_celsius: float) -> Ladder:
     margin lies above its enter margin, so that a rung is not left and entered again on the same forecast.
     """
 
-    def step(
-        rung: Rung,
-        *,
-        enter: float,
-        dwell: float,
-        images_per_day: int | None = None,
-        admission_ratio: float = 1.0,
-        generation_enabled: bool = True,
-        batch_admitted: bool = False,
-        approval: Approval = Approval.AUTOMATIC,
-    ) -> LadderStep:
+    def at(rung: Rung, enter: float) -> LadderStep:
+        limiting = rung >= Rung.SHAPE_QUIETLY
         return LadderStep(
             rung=rung,
-            images_per_day=images_per_day,
-            admission_ratio=admission_ratio,
-            generation_enabled=generation_enabled,
-            batch_admitted=batch_admitted,
+            batch_admitted=not limiting,
             enter_margin_celsius=margin_target_celsius + enter,
-            exit_margin_celsius=margin_target_celsius + enter + 1.0,
-            min_dwell_seconds=dwell,
+            exit_margin_celsius=margin_target_celsius + enter + 0.5,
+            min_dwell_seconds=RUNG_DWELL_SECONDS if limiting else 0.0,
             max_duration_seconds=DAY_SECONDS,
-            approval=approval,
         )
 
-    tightest = FREE_QUOTA_STEPS[-1]
+    quota, shed = at(Rung.LOWER_FREE_QUOTA, 0.75), at(Rung.SHED, 0.5)
+    shed = replace(shed, images_per_day=FREE_QUOTA_STEPS[-1])
+    disabled = replace(at(Rung.DISABLE_FREE, 0.25), generation_enabled=False)
+    paid = replace(at(Rung.PAID_IMPACT, 0.0), generation_enabled=False, admission_ratio=0.5, approval=Approval.MANUAL)
     steps = [
-        step(rung, enter=4.0, dwell=0.0, batch_admitted=True) for rung in (Rung.OBSERVE, Rung.HOLD, Rung.PROVISION)
+        *(at(rung, 4.0) for rung in (Rung.OBSERVE, Rung.HOLD, Rung.PROVISION)),
+        at(Rung.SHAPE_QUIETLY, 1.0),
+        *_ramp([replace(quota, images_per_day=images) for images in FREE_QUOTA_STEPS]),
+        *_ramp([replace(shed, admission_ratio=ratio) for ratio in ADMISSION_STEPS]),
+        disabled,
+        paid,
     ]
-    steps.append(step(Rung.SHAPE_QUIETLY, enter=2.0, dwell=300.0))
-    steps += [step(Rung.LOWER_FREE_QUOTA, enter=1.5, dwell=600.0, images_per_day=quota) for quota in FREE_QUOTA_STEPS]
-    steps += [
-        step(Rung.SHED, enter=1.0, dwell=600.0, images_per_day=tightest, admission_ratio=ratio)
-        for ratio in ADMISSION_STEPS
-    ]
-    steps.append(step(Rung.DISABLE_FREE, enter=0.5, dwell=600.0, generation_enabled=False))
-    steps.append(
-        step(
-            Rung.PAID_IMPACT,
-            enter=0.0,
-            dwell=600.0,
-            generation_enabled=False,
-            admission_ratio=0.5,
-            approval=Approval.MANUAL,
-        )
-    )
     return Ladder(steps=tuple(steps))
+
+
+def _ramp(steps: list[LadderStep]) -> list[LadderStep]:
+    """Return the steps of one rung, mildest first: all but the mildest are left sooner than a rung is."""
+    return [steps[0], *(replace(step, min_dwell_seconds=STEP_DWELL_SECONDS) for step in steps[1:])]
 
 
 def shaping_indices(ladder: Ladder, *, approved: Rung | None = None) -> tuple[int, ...]:

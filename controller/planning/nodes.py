@@ -31,6 +31,12 @@ ORDER_PATIENCE_FACTOR = 1.5
 """An order that no reading shows is believed for this many lead times at 95 %; then it is taken for lost."""
 
 
+ROOM_HEAT_MARGIN_CELSIUS = 5.0
+"""Margin above the target below which a warming room forbids more nodes."""
+ROOM_HEAT_CELSIUS_PER_SECOND = 0.005
+"""Drift of a pool's plateau from which its room counts as warming up: half a degree in less than two minutes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolView:
     """One pool: what it is, how it is seen, and what is remembered of it.
@@ -68,6 +74,11 @@ class PoolView:
         if ordered_at is not None and read_at is not None and read_at <= ordered_at:
             return counts.desired if self.memory.desired_nodes is None else self.memory.desired_nodes
         return counts.desired
+
+    @property
+    def guard_ratio(self) -> float | None:
+        """Share of full work that the pods' guards allow now; None where no guard answers and none can be relied on."""
+        return self.state.guard_ratio.value if self.state.guard_ratio.is_fresh else None
 
     @property
     def plateau_celsius(self) -> float:
@@ -172,12 +183,24 @@ def growth_room(view: PoolView) -> tuple[int, Constraint | None]:
     blocking = sorted(condition.value for condition in view.state.conditions & NO_GROWTH)
     if blocking:
         return 0, Constraint(name=blocking[0], subject=spec.name, text=f"pool {spec.name}: {blocking[0]}")
+    if _warms_its_room(view):
+        text = f"pool {spec.name}: its room warms up under the load; more nodes would add heat, not capacity"
+        return 0, Constraint(name="room_heat", subject=spec.name, text=text)
     room = min(spec.max_nodes - desired, spec.max_step_nodes)
     if room <= 0:
         return 0, Constraint(
             name="max_nodes", subject=spec.name, text=f"pool {spec.name} is at its largest size, {spec.max_nodes} nodes"
         )
     return room, None
+
+
+def _warms_its_room(view: PoolView) -> bool:
+    """Return whether a pool is near its limit because its room warms up, which more nodes would only speed up."""
+    margin, thermal = believable(view.state.margin), believable(view.state.thermal)
+    if margin is None or thermal is None:
+        return False
+    near = margin.low_celsius < view.spec.margin_target_celsius + ROOM_HEAT_MARGIN_CELSIUS
+    return near and thermal.offset_trend_celsius_per_second > ROOM_HEAT_CELSIUS_PER_SECOND
 
 
 def spread_nodes(views: tuple[PoolView, ...], rooms: tuple[int, ...], num_nodes: int) -> tuple[int, ...]:

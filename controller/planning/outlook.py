@@ -6,6 +6,7 @@ millisecond. The thermal part is :class:`~controller.planning.heat.HeatBank`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,9 @@ from forecasting.types import FloatArray
 _TINY = 1e-12
 """Keeps divisions by a capacity of zero finite; such a region serves nothing and draws idle power."""
 QUEUE_BOUND_SECONDS = 60.0
-"""Work beyond this many seconds of capacity is counted as unserved."""
+"""Work beyond this many seconds of capacity is dropped."""
+USUAL_WAIT_SECONDS = 12.0
+"""A wait up to this is nobody's harm: about what an image itself takes. Longer queues are priced, and limited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,6 +31,7 @@ class RegionOutlook:
         serving_nodes: Nodes that serve in each step without further orders, shape ``(num_pools, num_steps)``.
         heat: Thermal response of the pools; None when none of them is known.
         gpu_seconds_per_request: Busy time of a GPU that a request costs, > 0.
+        patience_seconds: Mean time after which a waiting user gives up, > 0.
         step_seconds: Length of a step, > 0.
     """
 
@@ -35,6 +39,7 @@ class RegionOutlook:
     serving_nodes: FloatArray
     heat: HeatBank | None
     gpu_seconds_per_request: float
+    patience_seconds: float
     step_seconds: float
 
 
@@ -61,13 +66,16 @@ class Outcome:
 
     Attributes:
         margin_celsius: Lowest margin over pools, shape ``(num_courses, num_steps)``; infinity without thermal data.
-        unserved: Requests beyond the queue's bound over the horizon, shape ``(num_courses,)``.
-        waited_seconds: Sum of all waits over the horizon, in request-seconds, shape ``(num_courses,)``.
+        abandoned: Requests given up while waiting, over the horizon, shape ``(num_courses,)``.
+        dropped: Requests that find no place in the queue, or that stand beyond the usual wait at the end while work
+            still outruns the nodes: they can only be served in another's place. Same shape.
+        waited_seconds: Sum of all waits beyond the usual one, in request-seconds, same shape.
         load_ratio: Share of capacity at work, shape ``(num_courses, num_steps)``.
     """
 
     margin_celsius: FloatArray
-    unserved: FloatArray
+    abandoned: FloatArray
+    dropped: FloatArray
     waited_seconds: FloatArray
     load_ratio: FloatArray
 
@@ -94,50 +102,62 @@ def roll_forward(
     admitted = courses.admitted_after @ offered
     early = courses.delay_steps
     admitted[:, :early] = courses.admitted_before @ offered[:, :early]
-    queue = _queue(admitted, capacity, backlog_requests, QUEUE_BOUND_SECONDS / outlook.step_seconds)
-    served, unserved, waiting = queue
+    served, abandoned, dropped, waiting = _queue(
+        admitted,
+        capacity,
+        backlog_requests,
+        step_seconds=outlook.step_seconds,
+        patience_seconds=outlook.patience_seconds,
+    )
     load = served / np.maximum(capacity, _TINY)
     heat = outlook.heat
     return Outcome(
         margin_celsius=np.full_like(load, np.inf) if heat is None else heat.margin_celsius(load),
-        unserved=unserved,
+        abandoned=abandoned,
+        dropped=dropped,
         waited_seconds=waiting * outlook.step_seconds,
         load_ratio=load,
     )
 
 
 def _queue(
-    admitted: FloatArray, capacity: FloatArray, backlog_requests: float, bound_steps: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return what is served in each step, what exceeds the queue's bound, and the sum of the backlogs.
+    admitted: FloatArray, capacity: FloatArray, backlog_requests: float, *, step_seconds: float, patience_seconds: float
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return served requests in each step, those given up, those dropped, and the sum of the long backlogs.
+
+    While there is a queue ``q``, ``dq/dt = arriving - able - q / patience``: the fluid limit of a queue with impatient
+    customers (Garnett, Mandelbaum and Reiman, M&SOM 4, 2002), solved exactly over each step.
 
     Args:
         admitted: Requests a step, shape ``(num_courses, num_steps)``.
         capacity: Requests a step that can be finished, same shape.
         backlog_requests: Requests that wait at the start.
-        bound_steps: Longest queue, in steps of capacity.
+        step_seconds: Length of a step.
+        patience_seconds: Mean patience.
     """
     num_courses, num_steps = admitted.shape
-    unserved = np.zeros(num_courses)
-    waiting = np.zeros(num_courses)
+    abandoned, dropped, waiting = np.zeros((3, num_courses))
     first = admitted[:, 0] + backlog_requests
     if (first <= capacity[:, 0]).all() and (admitted[:, 1:] <= capacity[:, 1:]).all():
         # Nobody ever waits: the recursion below would return the same.
         served = admitted.copy()
         served[:, 0] = first
-        return served, unserved, waiting
+        return served, abandoned, dropped, waiting
     # One row a step, contiguous, since the recursion runs over steps.
     arriving, able = np.ascontiguousarray(admitted.T), np.ascontiguousarray(capacity.T)
-    bound = able * bound_steps
+    bound, usual = (able * (seconds / step_seconds) for seconds in (QUEUE_BOUND_SECONDS, USUAL_WAIT_SECONDS))
+    settled = patience_seconds / step_seconds * (arriving - able)
+    kept_share = math.exp(-step_seconds / patience_seconds)
     done = np.empty((num_steps, num_courses))
     backlog = np.full(num_courses, backlog_requests)
     for index in range(num_steps):
-        backlog += arriving[index]
-        np.minimum(backlog, able[index], out=done[index])
-        backlog -= done[index]
-        kept = np.minimum(backlog, bound[index])
-        backlog -= kept
-        unserved += backlog
-        backlog = kept
-        waiting += backlog
-    return done.T, unserved, waiting
+        everything = backlog + arriving[index]
+        np.minimum(everything, able[index], out=done[index])
+        left = everything - done[index]
+        patient = np.clip(settled[index] + (backlog - settled[index]) * kept_share, 0.0, left)
+        backlog = np.minimum(patient, bound[index])
+        abandoned += left - patient
+        dropped += patient - backlog
+        waiting += np.maximum(backlog - usual[index], 0.0)
+    dropped += np.where(arriving[-1] > able[-1], np.maximum(backlog - usual[-1], 0.0), 0.0)
+    return done.T, abandoned, dropped, waiting

@@ -40,12 +40,13 @@ from controller.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
-    """One region: what it rested on, what was decided, which rung that is, and why."""
+    """One region: what it rested on, what was decided, which rung that is, why, and a pool with a node to spare."""
 
     problem: RegionProblem
     decision: RegionDecision
     rung: Rung
     why: Reason
+    surplus: PoolView | None
 
 
 def plan(snapshot: FleetSnapshot, forecasts: ForecastSet, policy: Policy, memory: PlanMemory, now: datetime) -> Plan:
@@ -156,11 +157,16 @@ def _decide_regions(
         else:
             disabled.discard(name)
         nodes_allowed -= sum(decision.nodes)
-        rung = _effective_rung(problem, decision)
-        decided.append(
-            _Decided(problem=problem, decision=decision, rung=rung, why=region_reason(problem, decision, rung))
-        )
+        decided.append(_as_decided(problem, decision))
     return tuple(sorted(decided, key=lambda entry: names.index(entry.problem.name)))
+
+
+def _as_decided(problem: RegionProblem, decision: RegionDecision) -> _Decided:
+    """Return a region's decision with what describes it."""
+    rung = _effective_rung(problem, decision)
+    surplus = surplus_pool(problem) if sum(decision.nodes) == 0 else None
+    why = region_reason(problem, decision, rung)
+    return _Decided(problem=problem, decision=decision, rung=rung, why=why, surplus=surplus)
 
 
 def _views(snapshot: FleetSnapshot, policy: Policy, memory: PlanMemory, region: str) -> tuple[PoolView, ...]:
@@ -232,8 +238,8 @@ def _pool_actions(
         drained = drain_target(entry.problem) if not grown else None
         if drained is not None:
             actions.append(drained)
-        elif not grown and entry.rung is Rung.OBSERVE:
-            shrunk, bound = scale_in_target(entry.problem, memory, now)
+        elif entry.surplus is not None:
+            shrunk, bound = scale_in_target(entry.problem, entry.surplus, memory, now)
             actions += [shrunk] if shrunk is not None else []
             constraints += [bound] if bound is not None else []
     return tuple(actions), tuple(constraints)
@@ -241,8 +247,7 @@ def _pool_actions(
 
 def _surplus(decided: tuple[_Decided, ...]) -> frozenset[str]:
     """Return the pools that could spare a node now, for their surplus clocks."""
-    views = (surplus_pool(entry.problem) for entry in decided if entry.rung is Rung.OBSERVE)
-    return frozenset(view.spec.name for view in views if view is not None)
+    return frozenset(entry.surplus.spec.name for entry in decided if entry.surplus is not None)
 
 
 def _seen_nodes(decided: tuple[_Decided, ...]) -> dict[str, int]:

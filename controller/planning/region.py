@@ -10,11 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.planning.ladder import is_permitted, shaping_indices
-from controller.planning.nodes import MAX_OPTIONS, growth_room, spread_nodes
-from controller.planning.search import RegionProblem, RegionSearch, Search, is_short
+from controller.planning.nodes import MAX_OPTIONS, extra_nodes, growth_room, spread_nodes
+from controller.planning.search import SHORTAGE_RATIO, RegionProblem, RegionSearch, Search, is_short
+from controller.planning.sizing import RegionSizing
 from controller.planning.stability import duration_constraint, override_index, stable_index
 from controller.types import Alternative, Constraint, Rung
 
+ORDER_RELUCTANCE = 0.1
+"""A node must bring this share more than it costs before it is ordered; keeps orders and their opposites apart."""
 MAX_ALTERNATIVES = 4
 """Rejected courses that a plan keeps for each region."""
 
@@ -58,11 +61,11 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     """
     rooms, constraints = _rooms(problem)
     spreads = _spreads(problem, rooms)
-    rolling = RegionSearch(problem, spreads)
-    unlimited = rolling.roll(tuple((0, option) for option in range(len(spreads))), whole_horizon=True)
-    option = unlimited.best(frozenset({0}))
-    search = rolling.roll(tuple((index, option) for index in _positions(problem)), whole_horizon=False)
-    allowed, barred = _allowed_indices(problem, search)
+    nodes = _nodes_that_pay(problem, spreads)
+    rolling = RegionSearch(problem, nodes)
+    unlimited = rolling.roll((), whole_horizon=True)
+    search = rolling.roll(_positions(problem))
+    allowed, barred = _allowed_indices(problem, search, guarded=rolling.guarded)
     best_index = search.indices[search.best(allowed)]
     index, held = stable_index(problem, rolling, best_index)
     taken = search.indices.index(index)
@@ -75,7 +78,7 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     return RegionDecision(
         best_index=best_index,
         index=index,
-        nodes=spreads[option],
+        nodes=nodes,
         min_margin_celsius=search.lowest_margin(taken) if known else None,
         unmitigated_margin_celsius=unlimited.lowest_margin(counterfactual) if known else None,
         crossing_seconds=float(below[0] + 1) * problem.policy.step_seconds if below.size else None,
@@ -83,8 +86,24 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
         capacity_per_second=gpus / problem.policy.capacity.gpu_seconds_per_request,
         held=held,
         constraints=(*constraints, *barred, *duration_constraint(problem)),
-        alternatives=_alternatives(problem, search, taken, allowed, nodes_added=sum(spreads[option])),
+        alternatives=_alternatives(problem, search, taken, allowed, nodes_added=sum(nodes)),
     )
+
+
+def _nodes_that_pay(problem: RegionProblem, spreads: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """Return the node counts to add: those whose requests are worth the most above their cost, with some to spare."""
+    if len(spreads) == 1:
+        return spreads[0]
+    num_steps, step_seconds = problem.demand.planned.shape[1], problem.policy.step_seconds
+    extra = extra_nodes(problem.pools, spreads, num_steps=num_steps, step_seconds=step_seconds)
+    sizing = RegionSizing(problem)
+    price = (1.0 + ORDER_RELUCTANCE) * sizing.cost(extra)
+    # No order can be worth more than everything that is refused without one.
+    refused = sizing.refused_harm(extra[:1])
+    worth = int(np.searchsorted(price, refused[0]))
+    if worth <= 1:
+        return spreads[0]
+    return spreads[int(np.argmin(price[:worth] + sizing.refused_harm(extra[:worth])))]
 
 
 def _positions(problem: RegionProblem) -> tuple[int, ...]:
@@ -116,22 +135,25 @@ def _spreads(problem: RegionProblem, rooms: tuple[int, ...]) -> tuple[tuple[int,
     return tuple(spread_nodes(problem.pools, rooms, count) for count in counts)
 
 
-def _allowed_indices(problem: RegionProblem, search: Search) -> tuple[frozenset[int], tuple[Constraint, ...]]:
+def _allowed_indices(
+    problem: RegionProblem, search: Search, *, guarded: bool
+) -> tuple[frozenset[int], tuple[Constraint, ...]]:
     """Return the positions that may be considered, and what barred those that heat alone would have allowed.
 
     A position may be considered when the unlimited course undercuts its enter margin. A region that runs short of
     capacity within minutes may be shaped without heat: a refusal with a reason is better than a queue that times out.
+    Where the pods guard themselves heat shows as a shortage, and is met as one.
     The present position always stays in the running; the fleet's blast radius bars positions beyond it.
     """
     unlimited = search.indices.index(0)
     margin = search.lowest_margin(unlimited)
-    shortage = is_short(problem, search, unlimited)
+    shortage = is_short(problem, search, unlimited, dropped_ratio=SHORTAGE_RATIO)
     steps, current = problem.policy.ladder.steps, problem.memory.step_index
     allowed = {0, current}
     barred: dict[str, str] = {}
     for index in _positions(problem):
         step = steps[index]
-        called_for = shortage or margin < step.enter_margin_celsius
+        called_for = shortage or (margin < step.enter_margin_celsius and not guarded)
         if index in allowed or not called_for or not is_permitted(step, approved=problem.approved):
             continue
         if step.rung >= Rung.DISABLE_FREE and not problem.may_disable:

@@ -57,7 +57,9 @@ def _region(entry: RegionMemory, policy: Policy, deeds: Deeds, now: datetime) ->
     index = deeds.positions.get(entry.region, entry.step_index)
     mine = {spec.name for spec in policy.pools if spec.region == entry.region}
     shrunk = any(action.pool in mine and action.to_nodes < action.from_nodes for action in deeds.pool_actions)
-    relaxed = index < entry.step_index or shrunk
+    steps = policy.ladder.steps
+    # The steps of one rung are a ramp: its dwell bounds them, the flap budget counts rungs that are left.
+    relaxed = steps[index].rung < steps[entry.step_index].rung or shrunk
     escalations = (*entry.escalations, now) if index > entry.step_index else entry.escalations
     tripped = len(escalations) > policy.limits.max_escalations_per_ten_minutes
     return RegionMemory(

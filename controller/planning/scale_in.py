@@ -9,13 +9,13 @@ import numpy as np
 from controller.planning.evidence import believable
 from controller.planning.nodes import PoolView
 from controller.planning.search import RegionProblem
+from controller.planning.sizing import RegionSizing
 from controller.types import Constraint, PausedDirection, PlanMemory, PoolAction, PoolCondition, Reason
+from forecasting.types import FloatArray
 
 NO_SHRINKING = frozenset({PoolCondition.FOREIGN_OWNER, PoolCondition.PAUSED, PoolCondition.UPDATING})
-SURPLUS_SECONDS = 900.0
-"""How long a pool must have had a node too many before it gives one back."""
-SPARE_RATIO = 0.85
-"""A node is surplus when the others would stay below this share of the planned utilisation."""
+SURPLUS_SECONDS = 180.0
+"""How long a node must have cost more than it brings before it goes."""
 DRAIN_MARGIN_CELSIUS = 5.0
 """A node that alone has no more margin than this is taken out of service."""
 DRAIN_LOAD_RATIO = 0.95
@@ -27,27 +27,44 @@ COOL_MARGIN_CELSIUS = 4.0
 def surplus_pool(problem: RegionProblem) -> PoolView | None:
     """Return the pool of a region that could spare a node, the hottest first; None when none could.
 
-    A node is surplus when the planned demand of the whole horizon fits on the others with room to spare. Nodes on
-    their way, surges and inputs that are not fresh forbid it.
+    A node is surplus when over the whole horizon it costs more than the requests that would be refused without it are
+    worth. The youngest order goes first where nodes are on their way. Surges, limits and inputs that are not fresh
+    forbid it.
     """
     if not problem.fresh or problem.demand.surging or problem.memory.step_index != 0:
         return None
-    if any(view.state.arrivals or view.desired_nodes is None for view in problem.pools):
+    if any(view.desired_nodes is None for view in problem.pools):
         return None
-    capacity = problem.policy.capacity
-    gpus = sum((view.desired_nodes or 0) * view.spec.gpus_per_node for view in problem.pools)
-    busy = float(problem.demand.planned.sum(axis=0).max()) * capacity.gpu_seconds_per_request
+    sizing = None
     for view in sorted(problem.pools, key=lambda view: (-_finite(view.plateau_celsius), view.spec.name)):
         margin = believable(view.state.margin)
-        nodes = view.desired_nodes or 0
         cool = margin is not None and margin.low_celsius >= view.spec.margin_target_celsius + COOL_MARGIN_CELSIUS
-        left = gpus - view.spec.gpus_per_node
-        fits = left > 0 and busy / left <= capacity.utilization_target_ratio * SPARE_RATIO
         paused = view.spec.paused in (PausedDirection.SCALE_IN, PausedDirection.ALL)
         free = not paused and not view.state.conditions & NO_SHRINKING
-        if cool and fits and free and nodes > view.spec.min_nodes:
+        if not cool or not free or (view.desired_nodes or 0) <= view.spec.min_nodes:
+            continue
+        sizing = sizing or RegionSizing(problem)
+        options = np.stack([np.zeros_like(sizing.serving_nodes), _without_one(problem, view, sizing.serving_nodes)])
+        harm = sizing.cost(options) + sizing.refused_harm(options)
+        if harm[1] < harm[0]:
             return view
     return None
+
+
+def _without_one(problem: RegionProblem, view: PoolView, serving_nodes: FloatArray) -> FloatArray:
+    """Return the change of serving nodes when one pool gives up a node, shape ``(num_pools, num_steps)``.
+
+    Args:
+        problem: The region.
+        view: The pool.
+        serving_nodes: Nodes that serve in each step, same shape; a node on its way is missed only when it is due.
+    """
+    change = np.zeros_like(serving_nodes)
+    row = problem.pools.index(view)
+    path = serving_nodes[row]
+    first = int(np.argmax(path >= path[-1])) if path[-1] > path[0] else 0
+    change[row, first:] = -1.0
+    return change
 
 
 def drain_target(problem: RegionProblem) -> PoolAction | None:
@@ -87,20 +104,20 @@ def drain_target(problem: RegionProblem) -> PoolAction | None:
 
 
 def scale_in_target(
-    problem: RegionProblem, memory: PlanMemory, now: datetime
+    problem: RegionProblem, view: PoolView, memory: PlanMemory, now: datetime
 ) -> tuple[PoolAction | None, Constraint | None]:
     """Return the pool to shrink by one node, or what holds that back.
 
     Args:
         problem: The region.
+        view: Its pool that could spare a node.
         memory: Since when each pool has had a node to spare.
         now: Time of the decision.
 
     Returns:
-        The action and the bound; both None when there is no surplus.
+        The action and the bound; both None when the pool's size is not known.
     """
-    view = surplus_pool(problem)
-    if view is None or view.desired_nodes is None:
+    if view.desired_nodes is None:
         return None, None
     since = memory.pool(view.spec.name).surplus_since
     if since is None or (now - since).total_seconds() < SURPLUS_SECONDS:

@@ -1,7 +1,6 @@
-"""Compares courses of action for one region: node counts and positions on the ladder, rolled forward and priced.
+"""Compares positions on the ladder for one region, rolled forward and priced.
 
-Called by :mod:`controller.planning.region`. The search is bounded: every position that may be held, times at most
-:data:`~controller.planning.nodes.MAX_OPTIONS` node counts.
+Called by :mod:`controller.planning.region`. The search is bounded: every position that may be held.
 """
 
 from __future__ import annotations
@@ -20,10 +19,14 @@ from controller.planning.shaping import admitted_ratio
 from controller.types import Policy, RegionMemory, Rung, RungOverride
 from forecasting.types import FloatArray
 
-SHAPING_LEAD_SECONDS = 600.0
-"""How far ahead limits are chosen: flags take seconds, a GPU a few minutes, a warming room about ten."""
+SHAPING_LEAD_SECONDS = 240.0
+"""How far ahead limits meet queues: flags take seconds, a full queue a minute."""
+HEAT_LEAD_SECONDS = 600.0
+"""How far ahead limits meet heat that no guard meets: a GPU takes a few minutes, a warming room about ten."""
 SHORTAGE_RATIO = 0.01
-"""Share of demand unserved in the next minutes; above it limits may be considered without heat."""
+"""Share of demand dropped in the next minutes; above it limits may be considered without heat."""
+RESTORED_SHORTAGE_RATIO = 0.0
+"""The same for the milder position of a restore; lower, so that a limit is not left and entered again at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,12 +82,11 @@ class RegionProblem:
 class Search:
     """Courses of one region and what they lead to.
 
-    ``indices`` and ``options`` give each course's position on the ladder and its row of the node counts. The last
-    course is the counterfactual: neither limits nor new nodes, from this moment on.
+    ``indices`` gives each course's position on the ladder. The last course is the counterfactual: neither limits nor
+    new nodes, from this moment on.
     """
 
     indices: tuple[int, ...]
-    options: tuple[int, ...]
     outcome: Outcome
     harm: FloatArray
     broken: FloatArray
@@ -99,6 +101,9 @@ class Search:
 
         Args:
             allowed: Positions on the ladder that may be taken; at least one of them must have a course.
+
+        Returns:
+            Row of the course.
         """
         # Rounding keeps float noise of equal shortfalls from deciding between courses of very different harm.
         return min(
@@ -107,7 +112,6 @@ class Search:
                 round(float(self.broken[course]), 1),
                 float(self.harm[course]),
                 self.indices[course],
-                self.options[course],
             ),
         )
 
@@ -117,10 +121,13 @@ class RegionSearch:
 
     Args:
         problem: The region.
-        spreads: Node counts that may be compared, nodes for each pool, one row an option; the first adds none.
+        nodes: Nodes that are added to each pool in every course but the counterfactual.
+
+    Attributes:
+        guarded: Whether every pool's pods are seen to guard themselves; then heat costs capacity, not hardware.
     """
 
-    def __init__(self, problem: RegionProblem, spreads: tuple[tuple[int, ...], ...]) -> None:
+    def __init__(self, problem: RegionProblem, nodes: tuple[int, ...]) -> None:
         """Compute serving nodes, thermal responses and prices."""
         policy = problem.policy
         step_seconds = policy.step_seconds
@@ -132,72 +139,72 @@ class RegionSearch:
         thermals = (pool_thermal(view, policy.capacity) for view in problem.pools)
         known = tuple(thermal for thermal in thermals if thermal is not None)
         self._problem = problem
+        # A guard bounds the work of its GPU within seconds: what it leaves is the capacity that is there.
+        self.guarded = bool(problem.pools) and all(view.guard_ratio is not None for view in problem.pools)
+        allowed = [1.0 if view.guard_ratio is None else view.guard_ratio for view in problem.pools]
+        gpus_per_node = [view.spec.gpus_per_node * share for view, share in zip(problem.pools, allowed, strict=True)]
         self._outlook = RegionOutlook(
-            gpus_per_node=np.array([view.spec.gpus_per_node for view in problem.pools], dtype=np.float64),
+            gpus_per_node=np.array(gpus_per_node, dtype=np.float64),
             serving_nodes=np.array(paths).reshape(len(paths), num_steps),
             heat=heat_bank(known, num_steps=num_steps, step_seconds=step_seconds),
             gpu_seconds_per_request=policy.capacity.gpu_seconds_per_request,
+            patience_seconds=policy.patience_seconds,
             step_seconds=step_seconds,
         )
-        self._extra = extra_nodes(problem.pools, spreads, num_steps=num_steps, step_seconds=step_seconds)
-        prices = np.array([view.spec.cost_per_node_hour for view in problem.pools])
-        self._cost_per_hour = np.array([float(np.dot(spread, prices)) for spread in spreads])
+        self._extra = extra_nodes(problem.pools, (nodes,), num_steps=num_steps, step_seconds=step_seconds)
         self._target_celsius = max((view.spec.margin_target_celsius for view in problem.pools), default=0.0)
         self._before = problem.admitted(problem.memory.step_index)
 
-    def roll(self, courses: tuple[tuple[int, int], ...], *, whole_horizon: bool) -> Search:
+    def roll(self, indices: tuple[int, ...], *, whole_horizon: bool = False) -> Search:
         """Roll courses forward, price them, and add the counterfactual as the last one.
 
+        Queues answer to the mean of demand over the next minutes, for a queue that grows after all is met by a limit
+        within seconds. Heat answers to the planned quantile, and farther ahead, for a room that is too hot cools down
+        slowly; where pods guard themselves it is left to them, and what they give up shows as missing capacity.
+
         Args:
-            courses: Position on the ladder and option of each.
-            whole_horizon: False looks only as far ahead as limits are chosen.
+            indices: Position on the ladder of each.
+            whole_horizon: Whether heat is looked at to the end of the forecast.
 
         Returns:
             The search.
         """
         problem, policy = self._problem, self._problem.policy
+        indices = (*indices, 0)
         num_steps = problem.demand.planned.shape[1]
-        if not whole_horizon:
-            num_steps = min(num_steps, max(2, round(SHAPING_LEAD_SECONDS / policy.step_seconds)))
-        courses = (*courses, (0, 0))
-        options = [option for _, option in courses]
-        admitted_of = {index: problem.admitted(index) for index in {index for index, _ in courses}}
-        admitted = np.array([admitted_of[index] for index, _ in courses])
-        before = np.tile(self._before, (len(courses), 1))
-        before[-1] = 1.0
-        delay_steps = min(int(np.ceil(policy.flag_propagation_seconds / policy.step_seconds)), num_steps - 1)
-        given = Courses(
-            admitted_before=before,
-            admitted_after=admitted,
-            delay_steps=delay_steps,
-            extra_nodes=self._extra[options, :, :num_steps],
-        )
-        outcome = self._outcome(given, problem.demand.planned[:, :num_steps])
-        if not whole_horizon:
-            # A queue that grows after all can be met by a limit within seconds, a room that is too hot cannot:
-            # heat answers to the planned quantile, refused and waiting requests to the mean.
-            usual = self._outcome(given, problem.demand.expected[:, :num_steps])
-            outcome = replace(outcome, unserved=usual.unserved, waited_seconds=usual.waited_seconds)
+        queue_steps = min(num_steps, max(2, round(SHAPING_LEAD_SECONDS / policy.step_seconds)))
+        heat_steps = num_steps if whole_horizon else max(2, round(HEAT_LEAD_SECONDS / policy.step_seconds))
+        delay_steps = min(int(np.ceil(policy.flag_propagation_seconds / policy.step_seconds)), queue_steps - 1)
+        admitted = np.array([problem.admitted(index) for index in indices])
+        outcome = self._outcome(admitted, delay_steps, problem.demand.expected[:, :queue_steps])
+        heat = self._outcome(admitted, delay_steps, problem.demand.planned[:, :heat_steps])
+        outcome = replace(outcome, margin_celsius=heat.margin_celsius)
+        feared = outcome
+        if self.guarded:
+            feared = replace(outcome, margin_celsius=np.full_like(outcome.margin_celsius, np.inf))
         harm = harm_of_courses(
-            outcome,
+            feared,
             policy=policy,
-            expected_per_second=problem.demand.expected[:, :num_steps],
+            expected_per_second=problem.demand.expected[:, :queue_steps],
             admitted_after=admitted,
-            nodes_cost_per_hour=self._cost_per_hour[options],
             margin_target_celsius=self._target_celsius,
             delay_steps=delay_steps,
         )
         return Search(
-            indices=tuple(index for index, _ in courses),
-            options=tuple(options),
+            indices=indices,
             outcome=outcome,
             harm=harm,
-            broken=breaks_hard_guard(outcome, delay_steps=delay_steps, step_seconds=policy.step_seconds),
+            broken=breaks_hard_guard(feared, delay_steps=delay_steps, step_seconds=policy.step_seconds),
             delay_steps=delay_steps,
         )
 
-    def _outcome(self, courses: Courses, demand_per_second: FloatArray) -> Outcome:
-        """Return what courses lead to at a demand, shape ``(num_tiers, num_steps)``."""
+    def _outcome(self, admitted: FloatArray, delay_steps: int, demand_per_second: FloatArray) -> Outcome:
+        """Return what courses lead to at a demand, shape ``(num_tiers, num_steps)``; the last one is without nodes."""
+        before = np.tile(self._before, (admitted.shape[0], 1))
+        before[-1] = 1.0
+        extra = np.repeat(self._extra[:, :, : demand_per_second.shape[1]], admitted.shape[0], axis=0)
+        extra[-1] = 0.0
+        courses = Courses(admitted_before=before, admitted_after=admitted, delay_steps=delay_steps, extra_nodes=extra)
         return roll_forward(
             self._outlook,
             courses,
@@ -206,18 +213,19 @@ class RegionSearch:
         )
 
 
-def is_short(problem: RegionProblem, search: Search, course: int) -> bool:
-    """Return whether a course leaves requests unserved at the demand that it was rolled forward with.
+def is_short(problem: RegionProblem, search: Search, course: int, *, dropped_ratio: float) -> bool:
+    """Return whether a course drops requests at the demand that it was rolled forward with.
 
     Args:
         problem: The region.
         search: The courses.
         course: Which one.
+        dropped_ratio: Share of the demand that may be dropped, 0..1.
 
     Returns:
-        True when more than :data:`SHORTAGE_RATIO` of the demand is unserved; never when the capacity is unknown.
+        True when more than that is dropped; never when the capacity is unknown.
     """
     num_steps = search.outcome.load_ratio.shape[1]
-    offered = float(problem.demand.planned[:, :num_steps].sum()) * problem.policy.step_seconds
-    short = float(search.outcome.unserved[course]) > SHORTAGE_RATIO * max(offered, 1e-9)
+    offered = float(problem.demand.expected[:, :num_steps].sum()) * problem.policy.step_seconds
+    short = float(search.outcome.dropped[course]) > dropped_ratio * max(offered, 1e-9)
     return short and problem.capacity_known

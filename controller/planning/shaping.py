@@ -14,6 +14,9 @@ def quota_admitted_ratio(quota: int, mean_images_per_user_day: float) -> float:
     Args:
         quota: Images a day, >= 0.
         mean_images_per_user_day: Mean wish, > 0; at most 1 means that nobody wants a second image.
+
+    Returns:
+        The share, 0..1.
     """
     if quota <= 0:
         return 0.0

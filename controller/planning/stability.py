@@ -6,7 +6,7 @@ Called by :mod:`controller.planning.region` after the search has said which posi
 from __future__ import annotations
 
 from controller.planning.ladder import is_permitted, milder
-from controller.planning.search import RegionProblem, RegionSearch, is_short
+from controller.planning.search import RESTORED_SHORTAGE_RATIO, RegionProblem, RegionSearch, is_short
 from controller.types import Constraint, Rung
 
 
@@ -92,18 +92,21 @@ def _why_not_restored(problem: RegionProblem, search: RegionSearch, target: int)
     name, dwelt = problem.name, dwelt_seconds(problem)
     if not problem.fresh:
         return f"{name}: restore held back, an input is not fresh"
-    if dwelt < step.min_dwell_seconds:
-        return f"{name}: restore held back for {step.min_dwell_seconds - dwelt:.0f} s of dwell"
-    if len(problem.memory.relaxations) >= problem.policy.limits.flap_budget_per_hour:
+    leaves = problem.policy.ladder.steps[target].rung < step.rung
+    # Each rung left within the hour makes the next one wait longer, so that the flap budget lasts.
+    dwell_seconds = step.min_dwell_seconds * (1 + len(problem.memory.relaxations) * leaves)
+    if dwelt < dwell_seconds:
+        return f"{name}: restore held back for {dwell_seconds - dwelt:.0f} s of dwell"
+    if leaves and len(problem.memory.relaxations) >= problem.policy.limits.flap_budget_per_hour:
         return f"{name}: restore held back, the flap budget of this hour is used up"
-    # The whole horizon must stay safe one position milder, without new orders.
-    restored = search.roll(((target, 0),), whole_horizon=True)
+    # One step milder the whole horizon must stay cool; where pods guard themselves, only the queue must stay short.
+    restored = search.roll((target,), whole_horizon=not search.guarded)
     margin = restored.lowest_margin(0)
-    if margin < step.exit_margin_celsius:
+    if margin < step.exit_margin_celsius and not search.guarded:
         return (
             f"{name}: restore held back, one step milder would leave {margin:.1f} °C of margin, "
             f"{step.exit_margin_celsius:.1f} °C are asked"
         )
-    if is_short(problem, restored, 0):
+    if is_short(problem, restored, 0, dropped_ratio=RESTORED_SHORTAGE_RATIO):
         return f"{name}: restore held back, one step milder would leave requests unserved"
     return ""

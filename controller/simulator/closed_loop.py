@@ -55,6 +55,9 @@ def run_policy(scenario: Scenario, *, policy: str, seed: int, watch: Watcher | N
         seed: Seed of the world; equal seeds give equal users and hardware to every policy.
         watch: Called about once a virtual minute.
 
+    Returns:
+        What happened.
+
     Raises:
         KeyError: If there is no such policy.
         InconsistentWorldError: If the simulator broke one of its own rules.
@@ -124,6 +127,15 @@ def run_set(
     """Run every policy on every seed and compare them.
 
     The lead of the first action is counted against the run of ``none`` with the same seed; without one it is None.
+
+    Args:
+        scenario: The scenario.
+        policies: Names of the policies.
+        seeds: Seeds of the world.
+        watch: Called about once a virtual minute of each run.
+
+    Returns:
+        All runs.
     """
     runs = [run_policy(scenario, policy=policy, seed=seed, watch=watch) for seed in seeds for policy in policies]
     bounds = {run.seed: run_harm(run, scenario) for run in runs if run.policy == "oracle"}

@@ -52,6 +52,12 @@ class FlagStore:
     def write(self, flags: tuple[FlagInForce, ...], *, revision: int, now_seconds: float, ttl_seconds: float) -> None:
         """Replace the whole flag set.
 
+        Args:
+            flags: The set.
+            revision: Its revision, above all before it.
+            now_seconds: Virtual time.
+            ttl_seconds: Time to live of every flag in it.
+
         Raises:
             InconsistentWorldError: If the revision does not grow; a real store refuses such a write.
         """
@@ -81,7 +87,17 @@ class FlagStore:
         return tuple(flag for flag, expires_seconds in self._visible.flags if expires_seconds > now_seconds)
 
     def limits(self, region: str, tier: str, normal: TierLimits, now_seconds: float) -> TierLimits:
-        """Return what admission enforces for one region and tier."""
+        """Return what admission enforces for one region and tier.
+
+        Args:
+            region: The region.
+            tier: The tier.
+            normal: What holds without limits.
+            now_seconds: Virtual time.
+
+        Returns:
+            The limits.
+        """
         limits = normal
         for flag in self.in_force(now_seconds):
             if flag.region == region and flag.tier in (None, tier):

@@ -50,6 +50,7 @@ class _Readings:
     power_watts: FloatArray
     slowed: NDArray[np.bool_]
     powered: NDArray[np.bool_]
+    work_bound: FloatArray
 
 
 class Observer:
@@ -104,6 +105,7 @@ class Observer:
                 power_watts=power,
                 slowed=fleet.slowed.copy(),
                 powered=fleet.powered.copy(),
+                work_bound=self._world.work_bound.copy(),
             )
         )
         self._recent.append(step)
@@ -224,6 +226,9 @@ class Observer:
             median_celsius=float(np.median(margins)),
             num_nodes_low=int(np.unique(world.fleet.node_of_gpu[members[margins <= low]]).size),
         )
+        guard: Sample[float] = Sample.absent()
+        if world.scenario.local_guard:
+            guard = Sample.fresh(float(readings.work_bound[members].mean()), as_of)
         slowdown: Sample[float] = Sample.absent()
         thermal: Sample[PoolThermal] = Sample.absent()
         if self._with_models:
@@ -240,6 +245,7 @@ class Observer:
             throttled_ratio=Sample.fresh(float(readings.slowed[members].mean()), as_of),
             seconds_to_slowdown=slowdown,
             thermal=thermal,
+            guard_ratio=guard,
             conditions=self._conditions(index),
         )
 

@@ -68,6 +68,7 @@ def policy_of(scenario: Scenario) -> Policy:
             busy_watts_per_gpu=scenario.gpu.busy_watts,
         ),
         horizon_seconds=max(1800.0, 2.0 * longest_lead_seconds),
+        patience_seconds=scenario.users.patience_seconds,
         flag_propagation_seconds=scenario.flag_propagation_seconds,
         flag_ttl_seconds=max(MIN_TTL_SECONDS, PASSES_PER_TTL * passes_seconds),
     )

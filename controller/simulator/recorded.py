@@ -33,6 +33,9 @@ def with_recording(
         start: Begin of the replay; None is the begin of the recording.
         source: What the recording is called in the scenario's facts.
 
+    Returns:
+        The scenario.
+
     Raises:
         UsageError: If the recording does not cover the scenario's duration from ``start``.
     """

@@ -56,6 +56,9 @@ class Service:
             admitted: Requests let in, shape ``(num_regions, num_tiers)``.
             capacity_per_second: Requests that each region can finish a second, shape ``(num_regions,)``.
             step_seconds: Length of the step.
+
+        Returns:
+            What became of the requests.
         """
         budget = capacity_per_second * step_seconds
         abandoned = self.queue * (1.0 - np.exp(-step_seconds / self._users.patience_seconds))

@@ -84,7 +84,16 @@ class UserPopulation:
         self._waiting_to_retry = np.zeros((self._region_shares.size, self._tier_shares.size))
 
     def step(self, *, seconds: float, hour_utc: float, step_seconds: float) -> Arrivals:
-        """Return what happens in the step that begins ``seconds`` after the start at ``hour_utc`` (0..24)."""
+        """Return what happens in one step.
+
+        Args:
+            seconds: Begin of the step, from the start.
+            hour_utc: Hour of the day then, 0..24.
+            step_seconds: Length of the step.
+
+        Returns:
+            Sign-ups and requests.
+        """
         users = self._scenario.users
         rate = signup_rate_per_hour(users.wave, seconds) * users.scale / 3600.0
         signups = self._generator.poisson(rate * step_seconds * self._region_shares).astype(np.float64)

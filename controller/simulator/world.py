@@ -23,7 +23,7 @@ from controller.simulator.service import Service
 from controller.simulator.users import UserPopulation, quota_served_ratio
 from controller.types import FlagInForce
 from forecasting.types import FloatArray
-from inference.guard import GuardSettings, bounded_ratio
+from inference.guard import GuardSettings, bounded_ratio, seen_drift
 
 CLAIRVOYANT_QUEUE_SECONDS = 10.0
 """Queue that perfect admission keeps, so that chance lulls do not leave GPUs idle."""
@@ -89,11 +89,16 @@ class World:
         self._guard = GuardSettings(idle_watts=scenario.gpu.idle_watts, busy_watts=scenario.gpu.busy_watts)
         self.clairvoyant = False
         self.work_bound: FloatArray = np.ones(self.fleet.num_gpus)
+        self._guarded: NDArray[np.bool_] = np.zeros(self.fleet.num_gpus, dtype=np.bool_)
+        self._drift: FloatArray = np.zeros(self.fleet.num_gpus)
+        self._last_margin: FloatArray = np.full(self.fleet.num_gpus, np.nan)
+        self._last_power: FloatArray = np.full(self.fleet.num_gpus, np.nan)
         self._limit_cache: dict[tuple[int, int], float] = {}
         self._normal = [TierLimits(images_per_day=tier.images_per_day) for tier in scenario.tiers]
         self.offered_total: FloatArray = np.zeros((len(scenario.regions), len(scenario.tiers)))
         self.settled_total: FloatArray = np.zeros_like(self.offered_total)
         self.fleet.set_nodes(self.cloud.serving)
+        self._guarded = self.fleet.powered.copy()
         self.fleet.settle(self._load_of_gpus(self._first_load()), seconds=SETTLE_SECONDS)
 
     @property
@@ -175,13 +180,31 @@ class World:
                 fleet, limit_celsius=scenario.gpu.slowdown_celsius, step_seconds=scenario.step_seconds
             )
         elif scenario.local_guard:
-            self.work_bound = bounded_ratio(
-                self.work_bound,
-                margin_celsius=scenario.gpu.slowdown_celsius - fleet.sensed_celsius(),
-                power_watts=fleet.sensed_watts(),
-                elapsed_seconds=scenario.step_seconds,
-                settings=self._guard,
-            )
+            self._guard_pods()
+
+    def _guard_pods(self) -> None:
+        """Let each pod bound its work by what its own GPU shows now."""
+        fleet, settings, elapsed_seconds = self.fleet, self._guard, self.scenario.step_seconds
+        began = fleet.powered & ~self._guarded
+        self._guarded = fleet.powered.copy()
+        margin = self.scenario.gpu.slowdown_celsius - fleet.sensed_celsius()
+        power = fleet.sensed_watts()
+        self._drift = seen_drift(
+            np.where(began, 0.0, self._drift),
+            cooled_celsius=margin - self._last_margin,
+            added_watts=power - self._last_power,
+            elapsed_seconds=elapsed_seconds,
+            settings=settings,
+        )
+        self._last_margin, self._last_power = margin, power
+        self.work_bound = bounded_ratio(
+            np.where(began, settings.start_ratio, self.work_bound),
+            margin_celsius=margin,
+            power_watts=power,
+            elapsed_seconds=elapsed_seconds,
+            drift_celsius_per_second=self._drift,
+            settings=settings,
+        )
 
     def _served_by_priority(self, offered: FloatArray, budget: FloatArray) -> FloatArray:
         """Return what can be served within a budget of requests a region, the highest priority first."""
@@ -220,7 +243,13 @@ class World:
         self.cloud.resize(index, num_nodes, now_seconds=self.seconds, hottest_first=candidates)
 
     def write_flags(self, flags: tuple[FlagInForce, ...], *, revision: int, ttl_seconds: float) -> None:
-        """Replace the flag set; it reaches the pods after the scenario's delay."""
+        """Replace the flag set; it reaches the pods after the scenario's delay.
+
+        Args:
+            flags: The whole set.
+            revision: Its revision, above all before it.
+            ttl_seconds: Time to live of every flag in it.
+        """
         self.flags.write(flags, revision=revision, now_seconds=self.seconds, ttl_seconds=ttl_seconds)
 
     def _admitted_ratio(self) -> FloatArray:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from controller.types.policy import Rung
-from controller.types.samples import Sample
+from controller.types.samples import Freshness, Sample
 
 
 class PoolCondition(StrEnum):
@@ -115,6 +115,7 @@ class PoolState:
         throttled_ratio: Share of its GPUs that the hardware slows down now, 0..1.
         seconds_to_slowdown: Least time to slowdown of its GPUs as they run now; infinity when not in sight.
         thermal: Its thermal response.
+        guard_ratio: Mean share of full work that the pods' local guards allow, 0..1; absent where pods have no guard.
         conditions: What stands in its way.
     """
 
@@ -127,6 +128,7 @@ class PoolState:
     throttled_ratio: Sample[float]
     seconds_to_slowdown: Sample[float]
     thermal: Sample[PoolThermal]
+    guard_ratio: Sample[float] = Sample(value=None, as_of=None, freshness=Freshness.ABSENT)
     conditions: frozenset[PoolCondition] = frozenset()
 
 

@@ -222,6 +222,7 @@ class Policy:
         demand_quantile: Demand that the plan prepares for; None derives it from harm and cost (newsvendor).
         horizon_seconds: How far the plan looks ahead; at least the longest lead time at 95 %.
         step_seconds: Resolution of the roll-forward.
+        patience_seconds: Mean time after which a user who waits gives up, > 0.
         flag_propagation_seconds: From a written flag to admission that obeys it (learned later).
         flag_ttl_seconds: Time to live of a limit; at least three times propagation plus pass.
         stale_after_seconds: Age beyond which a sample is stale.
@@ -239,6 +240,7 @@ class Policy:
     demand_quantile: float | None = None
     horizon_seconds: float = 1800.0
     step_seconds: float = 60.0
+    patience_seconds: float = 90.0
     flag_propagation_seconds: float = 5.0
     flag_ttl_seconds: float = 120.0
     stale_after_seconds: float = 60.0

@@ -15,6 +15,9 @@ from forecasting.types import Calibration, FloatArray
 ANCHOR_LEVELS = np.array([0.05, 0.1, 0.5, 0.9, 0.95, 0.99])
 """Levels that are scored; corrections of others are interpolated."""
 
+_ROOM = np.minimum(ANCHOR_LEVELS, 1.0 - ANCHOR_LEVELS) * 0.8
+"""How far a level may be corrected outwards; four times as far inwards."""
+
 _NEVER = -(10**9)  # The index of an origin that has not been.
 _REPORTED = 3  # The P90.
 _LEAST_LEVEL, _GREATEST_LEVEL = 0.002, 0.998
@@ -28,6 +31,9 @@ class LevelCorrection:
         self._stride = settings.calibration_stride
         self._steps = np.asarray(settings.scored_horizons, dtype=np.int64)
         self._columns = np.arange(self._steps.size)
+        # Which horizons had a remembered origin, by the remainder of the index; most steps have one or none.
+        remainders = (np.arange(self._stride)[:, None] - self._steps) % self._stride
+        self._due = [np.flatnonzero(row == 0) for row in remainders]
         depth = settings.scored_horizons[-1] // self._stride + 2
         self._quantiles = np.zeros((depth, ANCHOR_LEVELS.size, self._steps.size), dtype=np.float32)
         self._index = np.full(depth, _NEVER, dtype=np.int64)
@@ -57,19 +63,22 @@ class LevelCorrection:
 
     def score(self, index: int, count: float) -> None:
         """Score what was said about interval ``index``."""
-        origins = index - self._steps
+        columns = self._due[index % self._stride]
+        if not columns.size:
+            return
+        origins = index - self._steps[columns]
         rows = (origins // self._stride) % self._index.size
-        for column in np.flatnonzero((self._index[rows] == origins) & (origins >= 0)):
-            row = rows[column]
-            pool = self._in_surge[row]
-            covered = count <= self._quantiles[row, :, column]
-            change = self._gain[:, 0] * (ANCHOR_LEVELS - covered)
-            self._correction[pool, :, column] += change
-            if column == 0:
-                self._num_scored[pool] += 1
-                self._num_covered += int(covered[_REPORTED])
-        room = np.minimum(ANCHOR_LEVELS, 1.0 - ANCHOR_LEVELS)[:, None] * 0.8
-        np.clip(self._correction, -4.0 * room, room, out=self._correction)
+        ready = self._index[rows] == origins
+        columns, rows = columns[ready], rows[ready]
+        if not columns.size:
+            return
+        pools = self._in_surge[rows]
+        covered = count <= self._quantiles[rows, :, columns]
+        moved = self._correction[pools, :, columns] + self._gain[:, 0] * (ANCHOR_LEVELS - covered)
+        self._correction[pools, :, columns] = np.minimum(np.maximum(moved, -4.0 * _ROOM), _ROOM)
+        if columns[0] == 0:
+            self._num_scored[pools[0]] += 1
+            self._num_covered += int(covered[0, _REPORTED])
 
     def num_scored(self, *, in_surge: bool) -> int:
         """Return how many forecasts of the next step were scored in calm or in surges."""

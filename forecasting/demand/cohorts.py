@@ -7,6 +7,7 @@ within the kernel's memory. Pure.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ _RECENT_SECONDS = 300.0
 """Memory of the level that a surge is extrapolated from, where the step is short."""
 
 
+@functools.lru_cache(maxsize=64)
 def exponential_kernel(kernel: CohortKernel, *, step_seconds: float) -> tuple[FloatArray, FloatArray]:
     """Approximate a kernel by decaying exponentials.
 
@@ -42,7 +44,33 @@ def exponential_kernel(kernel: CohortKernel, *, step_seconds: float) -> tuple[Fl
         weights *= (shares.T @ truth) / np.maximum(shares.T @ (shares @ weights), TINY)
     weights *= kernel.requests_per_signup / weights.sum()
     decay = np.exp(-step_seconds / np.maximum(constants, step_seconds / 20.0))
-    return weights * (1.0 - decay), decay
+    return _shared(weights * (1.0 - decay)), _shared(decay)
+
+
+@functools.lru_cache(maxsize=64)
+def _responses(
+    kernel: CohortKernel, step_seconds: float, horizons: tuple[int, ...]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return what all series of one step and kernel share.
+
+    Returns:
+        Decay of each term to each horizon, shape ``(num_terms, num_horizons)``; the steps up to the last horizon, shape
+        ``(num_steps,)``; the share of a sign-up at step k that is asked for at horizon h, which is decay ** (h - k)
+        where k <= h, shape ``(num_horizons, num_steps)``.
+    """
+    weights, decay = exponential_kernel(kernel, step_seconds=step_seconds)
+    ahead = np.asarray(horizons, dtype=np.float64)
+    steps = np.arange(1.0, ahead[-1] + 1.0)
+    lag = ahead[:, None] - steps
+    response = np.where(lag >= 0.0, 1.0, 0.0) * np.einsum(
+        "t,thk->hk", weights, decay[:, None, None] ** np.maximum(lag, 0.0)
+    )
+    return _shared(decay[:, None] ** ahead), _shared(steps), _shared(response)
+
+
+def _shared(values: FloatArray) -> FloatArray:
+    values.flags.writeable = False
+    return values
 
 
 class SignupCohorts:
@@ -56,15 +84,8 @@ class SignupCohorts:
         self.levels = Levels(settings)
         self._recent = 0.0
         self._recent_gain = min(0.5, -math.expm1(-step_seconds / _RECENT_SECONDS))
-        self._horizons = np.asarray(settings.scored_horizons, dtype=np.float64)
-        self._powers = self._decay[:, None] ** self._horizons
-        steps = np.arange(1.0, self._horizons[-1] + 1.0)
-        self._steps = steps
-        # Share of a sign-up at step k that is asked for at horizon h: decay ** (h - k) where k <= h.
-        lag = self._horizons[:, None] - steps
-        self._response = np.where(lag >= 0.0, 1.0, 0.0) * np.einsum(
-            "t,thk->hk", self._weights, self._decay[:, None, None] ** np.maximum(lag, 0.0)
-        )
+        self._num_horizons = len(settings.scored_horizons)
+        self._powers, self._steps, self._response = _responses(settings.kernel, step_seconds, settings.scored_horizons)
 
     def observe(self, signups: float) -> None:
         """Take the sign-ups of one interval; a missing count is taken to be at the present level."""
@@ -118,8 +139,8 @@ class SignupCohorts:
     def _ratio(self, path: FloatArray) -> FloatArray:
         """Return requests at the horizons over those of now, for sign-ups that follow a path of shape (num_steps,)."""
         if self.levels.num_observed < 3:
-            return np.full(self._horizons.size, np.nan)
+            return np.full(self._num_horizons, np.nan)
         now = float(self._weights @ self._sums)
         ahead = (self._weights * self._sums) @ self._powers + self._response @ path
-        ratio: FloatArray = np.clip(ahead / max(now, TINY), 0.0, 30.0)
+        ratio: FloatArray = np.minimum(np.maximum(ahead / max(now, TINY), 0.0), 30.0)
         return ratio

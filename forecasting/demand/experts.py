@@ -15,6 +15,7 @@ import numpy as np
 
 from forecasting.demand.cohorts import SignupCohorts
 from forecasting.demand.levels import TINY, Levels, ValueRing
+from forecasting.demand.origins import OriginSlots
 from forecasting.demand.seasonal import SeasonalShape
 from forecasting.demand.settings import ForecastSettings
 from forecasting.demand.stack import OnlineRidge
@@ -33,6 +34,7 @@ class Expert(IntEnum):
     PEAK = 6
     COHORTS = 7
     STACK = 8
+    USUAL = 9
 
 
 class Scale(IntEnum):
@@ -46,7 +48,6 @@ class Scale(IntEnum):
     """In proportion to the usual size: spikes out of nowhere add."""
 
 
-_NEVER = -(10**9)  # The index of an origin that has not been.
 _NUM_FEATURES = 13
 _NUM_SCALE_FEATURES = 8
 _MAX_FEATURE = 10.0
@@ -148,6 +149,7 @@ class ExpertBank:
         before = self._ring.back(self._season_back)
         points[Expert.PEAK] = np.fmax(levels.last, before[:num_horizons])
         points[Expert.COHORTS] = self._cohorts.forecast(levels.fast)
+        points[Expert.USUAL] = levels.base
         unit = (levels.last + levels.fast + levels.slow) / 3.0 + 0.02 * self._seasons[0].level + TINY
         features = self._features(points, before, unit)
         predicted = np.maximum(self._learner.points.predict(features), 0.0)
@@ -203,8 +205,7 @@ class _Learner:
 
     def __init__(self, settings: ForecastSettings) -> None:
         self._settings = settings
-        self._steps = np.asarray(settings.scored_horizons, dtype=np.int64)
-        num_horizons, depth = self._steps.size, settings.scored_horizons[-1] + 1
+        num_horizons = len(settings.scored_horizons)
         point_prior = np.zeros(_NUM_FEATURES)
         point_prior[:2] = 0.5  # Half the last value, half the fast level.
         error_prior = np.zeros(_NUM_SCALE_FEATURES)
@@ -222,36 +223,34 @@ class _Learner:
             prior_steps=settings.stack_prior_steps,
         )
         self.mean_error = np.full(num_horizons, 0.3)
-        self._columns = np.arange(num_horizons)
-        self._features = np.zeros((depth, num_horizons, _NUM_FEATURES), dtype=np.float32)
-        self._scale_features = np.zeros((depth, num_horizons, _NUM_SCALE_FEATURES), dtype=np.float32)
-        self._predicted = np.zeros((depth, num_horizons), dtype=np.float32)
-        self._unit = np.zeros(depth)
-        self._index = np.full(depth, _NEVER, dtype=np.int64)
+        self._slots = OriginSlots(np.asarray(settings.scored_horizons, dtype=np.int64))
+        num_slots = self._slots.num_slots
+        self._features = np.zeros((num_slots, _NUM_FEATURES), dtype=np.float32)
+        self._scale_features = np.zeros((num_slots, _NUM_SCALE_FEATURES), dtype=np.float32)
+        self._predicted = np.zeros(num_slots, dtype=np.float32)
+        self._unit = np.zeros(num_slots)
 
     def remember(
         self, index: int, features: FloatArray, scale_features: FloatArray, predicted: FloatArray, unit: float
     ) -> None:
-        row = index % self._unit.size
-        self._features[row] = features
-        self._scale_features[row] = scale_features
-        self._predicted[row] = predicted
-        self._unit[row] = unit
-        self._index[row] = index
+        slots = self._slots.at(index)
+        self._features[slots] = features
+        self._scale_features[slots] = scale_features
+        self._predicted[slots] = predicted
+        self._unit[slots] = unit
+        self._slots.mark(index)
 
     def learn(self, index: int, count: float) -> None:
-        rows = (index - self._steps) % self._unit.size
-        ready = self._index[rows] == index - self._steps
+        slots, ready = self._slots.at(index), self._slots.are_ready(index)
         if not ready[0]:
             return  # The nearest origin comes first; without it there is none.
         mask = ready.astype(np.float64)
-        predicted = self._predicted[rows, self._columns] * mask
-        truth = count / np.where(ready, self._unit[rows], 1.0) * mask
+        predicted = self._predicted[slots] * mask
+        truth = count / np.where(ready, self._unit[slots], 1.0) * mask
         error = truth - predicted
         limit = self._settings.outlier_factor * self.mean_error
         size = np.minimum(np.abs(error), 2.0 * limit)
-        self.points.learn(
-            self._features[rows, self._columns] * mask[:, None], predicted + np.clip(error, -limit, limit)
-        )
-        self.errors.learn(self._scale_features[rows, self._columns] * mask[:, None], size)
+        bounded = np.minimum(np.maximum(error, -limit), limit)
+        self.points.learn(self._features[slots] * mask[:, None], predicted + bounded)
+        self.errors.learn(self._scale_features[slots] * mask[:, None], size)
         self.mean_error += 0.01 * mask * (size - self.mean_error)

@@ -151,9 +151,12 @@ class DemandForecaster:
         settings, now = self._settings, self._bank.levels
         growth = self._growth_ahead()
         needed = settings.min_surge_residuals if in_surge else settings.min_residuals
-        if self._correction.num_scored(in_surge=in_surge) * settings.calibration_stride < needed:
+        known = self._correction.num_scored(in_surge=in_surge) * settings.calibration_stride / needed
+        if known < 1.0:
             outward = np.clip(np.abs(levels - 0.5) / 0.49, 0.0, 1.0)[:, None]
-            # A cold start knows nothing of its noise; in a surge the signal's own growth says how wide.
+            # A cold start knows nothing of its noise. A surge has the intervals of calm to begin with and its own
+            # growth to say how wide, so there the floor makes way as evidence comes in.
+            outward = outward * (1.0 - known) if in_surge else outward
             factor = growth if in_surge else np.full_like(growth, settings.growth_floor)
             high = now.fast * factor**outward
             low = now.fast * (1.0 - outward * (1.0 - 1.0 / settings.growth_floor))

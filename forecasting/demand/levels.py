@@ -70,7 +70,7 @@ class Levels:
         """Return the fast level grown at the damped rate, shape ``(num_horizons,)``."""
         steps = self._settings.growth_damping_steps
         total = self.growth * steps * -np.expm1(-horizons / steps)
-        grown: FloatArray = self.fast * np.exp(np.clip(total, -_MAX_LOG_GROWTH, _MAX_LOG_GROWTH))
+        grown: FloatArray = self.fast * np.exp(np.minimum(np.maximum(total, -_MAX_LOG_GROWTH), _MAX_LOG_GROWTH))
         return grown
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecasting.demand.experts import Expert, Outlook, Scale
+from forecasting.demand.origins import OriginSlots
 from forecasting.demand.residuals import ResidualHistograms
 from forecasting.demand.settings import ForecastSettings
 from forecasting.types import FloatArray
@@ -27,7 +28,6 @@ _LOWER = np.minimum(_PLACE.astype(np.int64), _ANCHORS.size - 2)
 _FRACTION = (_PLACE - _LOWER)[:, None, None, None]
 _EARLY_TRUTHS = 64  # While so few truths are known, each of them changes the quantiles.
 _ANCHOR_COLUMN = _ANCHORS[:, None, None, None]
-_NEVER = -(10**9)  # The index of an origin that has not been.
 _MAX_LOSS = 50.0  # In units of the mean count; one absurd reading must not decide for weeks.
 _TINY = 1e-12
 
@@ -38,15 +38,13 @@ class QuantilePool:
     def __init__(self, settings: ForecastSettings) -> None:
         """Start with equal weights and no residuals."""
         self._settings = settings
-        self._steps = np.asarray(settings.scored_horizons, dtype=np.int64)
-        num_horizons, depth = self._steps.size, settings.scored_horizons[-1] + 1
-        self._columns = np.arange(num_horizons)
+        num_horizons = len(settings.scored_horizons)
+        self._slots = OriginSlots(np.asarray(settings.scored_horizons, dtype=np.int64))
         shape = (len(Expert), len(Scale), num_horizons)
-        self._points = np.zeros((depth, len(Expert), num_horizons), dtype=np.float32)
-        self._scales = np.ones((depth, len(Scale), num_horizons), dtype=np.float32)
-        self._index = np.full(depth, _NEVER, dtype=np.int64)
+        self._points = np.zeros((self._slots.num_slots, len(Expert)), dtype=np.float32)
+        self._scales = np.ones((self._slots.num_slots, len(Scale)), dtype=np.float32)
         self._residuals = ResidualHistograms(shape=shape, num_bins=settings.num_bins, memory=settings.residual_memory)
-        self._own = np.zeros((GRID_LEVELS.size, *shape))
+        self._own = np.zeros((GRID_LEVELS.size, *shape), dtype=np.float32)
         self._loss = np.zeros((_ANCHORS.size, *shape))
         self._mean = 0.0
         self._num_truths = 0
@@ -54,28 +52,27 @@ class QuantilePool:
 
     def remember(self, index: int, outlook: Outlook) -> None:
         """Keep the forecasts that were made after interval ``index`` until their truth arrives."""
-        row = index % self._index.size
-        self._points[row] = np.where(np.isfinite(outlook.points), outlook.points, outlook.points[Expert.LAST])
-        self._scales[row] = outlook.scales
-        self._index[row] = index
+        slots = self._slots.at(index)
+        self._points[slots] = np.where(np.isfinite(outlook.points), outlook.points, outlook.points[Expert.LAST]).T
+        self._scales[slots] = outlook.scales.T
+        self._slots.mark(index)
 
     def score(self, index: int, count: float) -> None:
         """Score the forecasts whose target is interval ``index``, whose count has just been observed."""
-        rows = (index - self._steps) % self._index.size
-        ready = self._index[rows] == index - self._steps
+        slots, ready = self._slots.at(index), self._slots.are_ready(index)
         gain = max(0.002, 1.0 / (self._num_truths + 1.0))
         self._mean += gain * (count - self._mean)
         self._num_truths += 1
         if not ready[0]:
             return  # The nearest origin comes first; without it there is none.
-        errors = count - self._points[rows, :, self._columns].T.astype(np.float64)
-        scales = self._scales[rows, :, self._columns].T.astype(np.float64)
+        errors = count - self._points[slots].T.astype(np.float64)
+        scales = self._scales[slots].T.astype(np.float64)
         residuals = errors[:, None, :] / np.maximum(scales, _TINY)
         self._score_members(residuals, scales, ready)
         self._residuals.add(residuals, ready)
         self.num_scored += ready
         if self._num_truths < _EARLY_TRUTHS or self._num_truths % self._settings.refresh_steps == 0:
-            self._own = self._residuals.quantiles(GRID_LEVELS)
+            self._own = self._residuals.quantiles(GRID_LEVELS).astype(np.float32)
 
     def _score_members(
         self, residuals: FloatArray, scales: FloatArray, ready: np.ndarray[tuple[int], np.dtype[np.bool_]]

@@ -58,7 +58,8 @@ class ForecastSettings:
         growth_limit: Factor that the growth of a surge is extrapolated to at most within an hour; the steepest recorded
             wave multiplied sign-ups by 13 within two readings.
         min_residuals: Scored forecasts below which the growth floor holds in calm.
-        min_surge_residuals: Forecasts scored in surges below which the surge's own growth is the floor in a surge.
+        min_surge_residuals: Forecasts scored in surges until which the surge's own growth is a floor in a surge, one
+            that makes way in proportion to those scored.
         quiet_days: Days without a surge in which the trigger may raise one false alarm.
         kernel: Requests per sign-up by age, for the cohort expert.
     """

@@ -73,7 +73,9 @@ class FleetThermalModel:
         self._check = SampleCheck(power_limit_watts=self.power_limit_watts, limit_known=known, settings=settings)
         self._calibration = IntervalCalibration(num_gpus=num_gpus, settings=settings)
         self._now_seconds = np.nan
+        self._blur_seconds = 0.0
         self._last_power = np.zeros(num_gpus)
+        self._last_reading = np.full(num_gpus, np.nan)
         self._started: BoolArray = np.zeros(num_gpus, dtype=np.bool_)
         self._has_history: BoolArray = np.zeros(num_gpus, dtype=np.bool_)
         self._last_seen_seconds = np.full(num_gpus, np.nan)
@@ -156,11 +158,6 @@ class FleetThermalModel:
         return self._started.copy()
 
     @property
-    def last_seen_seconds(self) -> FloatArray:
-        """Time of the last believed sample, shape ``(num_gpus,)``; NaN before the first."""
-        return read_only(self._last_seen_seconds)
-
-    @property
     def calibration(self) -> IntervalCalibration:
         """Scores of past forecasts."""
         return self._calibration
@@ -227,6 +224,7 @@ class FleetThermalModel:
         elapsed = now_seconds - self._now_seconds
         if not np.isfinite(now_seconds) or elapsed <= 0.0:
             return
+        self._blur_seconds = elapsed if np.isfinite(elapsed) else 0.0
         self._now_seconds = now_seconds
         self._check.judge(
             elapsed_seconds=elapsed,
@@ -245,6 +243,7 @@ class FleetThermalModel:
         self._restart(usable, ratio, temperature)
         self._last_power = ratio
         self._last_seen_seconds = np.where(usable, now_seconds, self._last_seen_seconds)
+        self._last_reading = np.where(usable, temperature, self._last_reading)
         if not first:
             self._learn(elapsed, good, temperature)
             self._track(elapsed, usable, temperature)
@@ -366,6 +365,8 @@ class FleetThermalModel:
             ),
             throttled=self._check.state == SampleState.THROTTLED,
             limit_celsius=self.limit_celsius,
+            read_below=self._last_reading < self.limit_celsius,
+            blur_seconds=self._blur_seconds,
             calibration=self._calibration,
         )
         return forecast_fleet(

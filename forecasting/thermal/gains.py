@@ -66,10 +66,6 @@ class GainEstimator:
         self._prior_mean[0, chosen] = ambient[chosen]
         self.parameters[0, chosen] = ambient[chosen]
 
-    def prior_gains(self) -> FloatArray:
-        """Return the prior gains in force, kelvin at the limit, shape ``(num_tc, num_gpus)``."""
-        return self._prior_mean[1:].copy()
-
     def learn(self, *, elapsed_seconds: float, gate: FloatArray, filtered: FloatArray, temperature: FloatArray) -> None:
         """Fade old evidence and add a sample.
 

@@ -55,6 +55,8 @@ class Projection:
         stale_variance: Added while nothing is read; widens quantiles but raises no alarm, shape ``(num_gpus,)``.
         throttled: True where the hardware holds power down for heat already, shape ``(num_gpus,)``.
         limit_celsius: Shape ``(num_gpus,)``; NaN unknown.
+        read_below: True where the last reading was below the limit, shape ``(num_gpus,)``.
+        blur_seconds: Time that the last reading's mean power stands for: the present is not known more finely.
         calibration: Factors per horizon.
     """
 
@@ -64,6 +66,8 @@ class Projection:
     stale_variance: FloatArray
     throttled: NDArray[np.bool_]
     limit_celsius: FloatArray
+    read_below: NDArray[np.bool_]
+    blur_seconds: float
     calibration: IntervalCalibration
 
 
@@ -77,6 +81,8 @@ class _Part:
         now: Parameters, offset and uncertainty of the chunk.
         stale_variance: Shape ``(num_chunk,)``.
         limit_celsius: Infinite where unknown, shape ``(num_chunk,)``.
+        read_below: Shape ``(num_chunk,)``.
+        blur_seconds: As in the projection.
     """
 
     settings: ThermalSettings
@@ -84,6 +90,8 @@ class _Part:
     now: Snapshot
     stale_variance: FloatArray
     limit_celsius: FloatArray
+    read_below: NDArray[np.bool_]
+    blur_seconds: float
 
     def rise(self, filtered: FloatArray) -> FloatArray:
         """Return the modelled rise over ambient at filters ``filtered``, kelvin, shape ``(num_chunk,)``."""
@@ -123,6 +131,8 @@ def _part_of(projection: Projection, chosen: slice) -> _Part:
         ),
         stale_variance=projection.stale_variance[chosen],
         limit_celsius=np.where(np.isfinite(limit), limit, np.inf),
+        read_below=projection.read_below[chosen],
+        blur_seconds=projection.blur_seconds,
     )
 
 
@@ -200,7 +210,10 @@ def _forecast_part(
         # Each filter moves monotonically, so this bounds the whole interval and most GPUs need no closer look.
         highest = base + part.rise(np.maximum(filtered, after_filtered))
         highest += widest * np.maximum(before, after)
-        close = np.flatnonzero((highest >= limit) & np.isinf(crossing).any(axis=0))
+        blurred = before_seconds < part.blur_seconds
+        if blurred:
+            crossing = np.where(part.read_below & (highest < limit) & (crossing == 0.0), np.inf, crossing)
+        close = np.flatnonzero((highest >= limit) & (blurred | np.isinf(crossing).any(axis=0)))
         if close.size:
             interval = _Interval(
                 start_seconds=before_seconds,
@@ -243,12 +256,14 @@ def _first_crossing(
 ) -> FloatArray:
     """Return ``crossing`` with crossings inside ``interval`` filled in, shape ``(num_levels, num_close)``.
 
-    Points are denser near the start, where a load step moves the die fastest.
+    Points are denser near the start, where a load step moves the die fastest. A path that starts above the limit while
+    the reading is below, and falls below within the blur of the present, is no crossing: the load fell between two
+    scrapes, the reading has seen it, and the filters, which know the mean only, have not.
     """
     time_constants = np.asarray(part.settings.time_constants_seconds)[:, None]
     length = interval.end_seconds - interval.start_seconds
     gains, base = part.now.parameters[1:, close], part.now.parameters[0, close]
-    offset, limit = part.now.offset[close], part.limit_celsius[close]
+    offset, limit, read_below = part.now.offset[close], part.limit_celsius[close], part.read_below[close]
     first = 0 if interval.start_seconds == 0.0 else 1
     for step in range(first, STEPS_PER_INTERVAL + 1):
         share = (step / STEPS_PER_INTERVAL) ** 2
@@ -259,5 +274,7 @@ def _first_crossing(
         mean = base + np.einsum("kn,kn->n", gains, inside) + offset * decay
         spread = interval.deviations[0] * (1.0 - share) + interval.deviations[1] * share
         reached = mean - scores * spread >= limit
+        if moment <= part.blur_seconds:
+            crossing = np.where(read_below & ~reached & (crossing == 0.0), np.inf, crossing)
         crossing = np.where(reached & np.isinf(crossing), moment, crossing)
     return crossing

@@ -89,3 +89,51 @@ class ConsecutiveAlarm:
         self._count = np.where(predicted, np.minimum(self._count + 1, self._needed), 0).astype(np.int32)
         flagged: NDArray[np.bool_] = self._count >= self._needed
         return flagged
+
+
+class CrossingAlarm:
+    """Raises an alarm for a predicted crossing, and waits for more readings where there is time to.
+
+    Forecasts between two readings share the one reading, so their agreement says little. Cases:
+
+    1. Fewer than ``needed`` forecasts in a row predict the crossing: quiet.
+    2. As many readings in a row predict it: alarm.
+    3. The awaited readings would come at least one period before the crossing is expected: wait for them.
+    4. Else alarm: a reading that comes too late protects from nothing.
+
+    Args:
+        num_gpus: Number of GPUs.
+        needed: Forecasts, and readings, in a row.
+    """
+
+    def __init__(self, *, num_gpus: int, needed: int = 3) -> None:
+        """Start quiet."""
+        self._needed = needed
+        self._forecasts = ConsecutiveAlarm(num_gpus=num_gpus, needed=needed)
+        self._num_readings: NDArray[np.int32] = np.zeros(num_gpus, dtype=np.int32)
+
+    def observe(
+        self,
+        *,
+        predicted: NDArray[np.bool_],
+        expected_seconds: FloatArray,
+        new_reading: bool,
+        period_seconds: float,
+    ) -> NDArray[np.bool_]:
+        """Take one forecast and return who is flagged.
+
+        Args:
+            predicted: Whether it predicts a crossing, shape ``(num_gpus,)``.
+            expected_seconds: When the crossing is expected, same shape; read only where it is predicted.
+            new_reading: Whether a reading has come since the last call.
+            period_seconds: Distance between readings.
+
+        Returns:
+            Shape ``(num_gpus,)``.
+        """
+        agreed = np.minimum(self._num_readings + int(new_reading), self._needed)
+        self._num_readings = np.where(predicted, agreed, 0).astype(np.int32)
+        num_awaited = self._needed - self._num_readings
+        can_wait = (num_awaited > 0) & (expected_seconds > (num_awaited + 1) * period_seconds)
+        flagged: NDArray[np.bool_] = self._forecasts.observe(predicted) & ~can_wait
+        return flagged

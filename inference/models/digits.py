@@ -36,6 +36,7 @@ from inference.models.manifest import (
     Vocabulary,
     Weights,
 )
+from inference.models.opening import DIGITS, directory_of
 from inference.models.store import shape_of, write_native
 from inference.models.transformer import Transformer
 
@@ -277,14 +278,18 @@ def held_out_bits(transformer: Transformer, data: DigitData) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """Train into the directory that is the first argument; the second is the kind. `make model` calls this.
+    """Train the digit model where `meltguard serve` looks for it; `make model` calls this.
+
+    Args:
+        arguments: The directory, if not that one, and the kind, if not pixels.
 
     Returns:
         The exit code.
     """
+    directory = Path(arguments[0]) if arguments else directory_of(DIGITS)
     kind = DigitKind(arguments[1]) if len(arguments) > 1 else DigitKind.PIXELS
-    train_digits(Path(arguments[0]), kind=kind, progress=lambda line: print(line, file=sys.stderr, flush=True))
-    print(arguments[0])
+    train_digits(directory, kind=kind, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    print(directory)
     return 0
 
 

@@ -20,7 +20,16 @@ NUM_LEVELS = 16
 
 
 def noise_tokens(seed: int, image_index: int, num_tokens: int) -> tuple[int, ...]:
-    """Return the tokens of an image, which are its random numbers in 16 levels."""
+    """Draw an image of noise.
+
+    Args:
+        seed: Of the request.
+        image_index: Which image of it.
+        num_tokens: How many tokens.
+
+    Returns:
+        Its random numbers in 16 levels.
+    """
     return tuple(int(number * NUM_LEVELS) for number in uniforms(seed, image_index, num_tokens))
 
 

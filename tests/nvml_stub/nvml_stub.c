@@ -4,6 +4,7 @@
  *   count, init_status, init_hang, status (every call answers with it), lock_hang (a hung call holds up every other one)
  *   gpu.N.hang=none|all|FUNCTION   gpu.N.delay_us   gpu.N.status (15 = lost)   gpu.N.garbage=0|1|2
  *   gpu.N.power_watts, ambient_celsius, utilization, memory_used_mib, xid, xid_sequence, mig, processes, pid, sm_util
+ *   gpu.N.power_brake=0|1   gpu.N.ecc_uncorrected (a count)   gpu.N.remap_failed=0|1
  * The file is read again when its time stamp or size changes, also while a call hangs. Lines that make no sense are
  * skipped. What real hardware keeps across processes (temperature, energy, throttle times, delivered XIDs) lives in a
  * shared mapping beside the file. DRIVER_MAJOR at build time leaves out the symbols that such a driver lacks.
@@ -45,6 +46,7 @@ typedef unsigned long long u64;
 typedef struct { /* one GPU's settings */
     char hang[64];
     int delay_us, status, garbage, utilization, memory_used_mib, xid, xid_sequence, mig, processes, pid, sm_util;
+    int power_brake, ecc_uncorrected, remap_failed;
     double power_watts, ambient_celsius;
 } Settings;
 typedef struct { /* one GPU's hardware, shared by all processes */
@@ -86,7 +88,8 @@ static void apply(const char *key, const char *value) {
         if (!strcmp(k, "ambient_celsius")) { g->ambient_celsius = atof(value); return; }
         struct { const char *k; int *v; } ints[] = {{"delay_us", &g->delay_us}, {"status", &g->status}, {"garbage", &g->garbage},
             {"utilization", &g->utilization}, {"memory_used_mib", &g->memory_used_mib}, {"xid", &g->xid},
-            {"xid_sequence", &g->xid_sequence}, {"mig", &g->mig}, {"processes", &g->processes}, {"pid", &g->pid}, {"sm_util", &g->sm_util}};
+            {"xid_sequence", &g->xid_sequence}, {"mig", &g->mig}, {"processes", &g->processes}, {"pid", &g->pid}, {"sm_util", &g->sm_util},
+            {"power_brake", &g->power_brake}, {"ecc_uncorrected", &g->ecc_uncorrected}, {"remap_failed", &g->remap_failed}};
         for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) if (!strcmp(k, ints[i].k)) *ints[i].v = atoi(value);
         return;
     }
@@ -187,7 +190,7 @@ static Hardware step(int i) {
     if (!h->started) { h->started = 1; h->last_seconds = now; h->celsius = g->ambient_celsius + 0.09 * g->power_watts; h->memory_celsius = h->celsius + 4; h->watts = g->power_watts; }
     double dt = now - h->last_seconds;
     if (dt > 0) {
-        h->reasons = (h->celsius >= 87 ? 0x20 : 0) | (h->celsius >= 89 ? 0x48 : 0) | (g->power_watts > 700 ? 0x4 : 0);
+        h->reasons = (h->celsius >= 87 ? 0x20 : 0) | (h->celsius >= 89 ? 0x48 : 0) | (g->power_watts > 700 ? 0x4 : 0) | (g->power_brake ? 0x88 : 0);
         h->watts = fmin(g->power_watts, 700) * (h->celsius >= 89 ? 0.5 : h->celsius >= 87 ? 0.8 : 1.0);
         double a = 1 - exp(-dt / 12), b = 1 - exp(-dt / 30);
         h->celsius += a * (g->ambient_celsius + 0.09 * h->watts - h->celsius);
@@ -263,7 +266,7 @@ int nvmlDeviceGetMemoryInfo_v2(void *d, Memory2 *m) { ENTER(d); m->total = TOTAL
 int nvmlDeviceGetClockInfo(void *d, int which, u32 *mhz) { HARDWARE(d); if (which < 0 || which > 3) return INVALID; *mhz = which == 2 ? 3201 : h.reasons & 0x60 ? 1200 : 1980; if (g->garbage == 1) *mhz = 4294967295u; return OK; }
 int nvmlDeviceGetMaxClockInfo(void *d, int which, u32 *mhz) { ENTER(d); if (which < 0 || which > 3) return INVALID; *mhz = which == 2 ? 3201 : 1980; return OK; }
 int nvmlDeviceGetPerformanceState(void *d, int *p) { ENTER(d); *p = 0; return OK; }
-int nvmlDeviceGetRemappedRows(void *d, u32 *c, u32 *u, u32 *pending, u32 *failed) { ENTER(d); *c = 1; *u = *pending = *failed = 0; return OK; }
+int nvmlDeviceGetRemappedRows(void *d, u32 *c, u32 *u, u32 *pending, u32 *failed) { ENTER(d); *c = 1; *u = *pending = 0; *failed = g->remap_failed; return OK; }
 int nvmlDeviceGetNumFans(void *d, u32 *n) { ENTER(d); *n = 0; return OK; }
 int nvmlDeviceGetFanSpeed_v2(void *d, u32 fan, u32 *s) { ENTER(d); (void)fan; *s = 0; return INVALID; }
 int nvmlDeviceGetCurrPcieLinkGeneration(void *d, u32 *v) { ENTER(d); *v = 5; return OK; }
@@ -287,7 +290,8 @@ int nvmlDeviceGetFieldValues(void *d, int n, Field *f) {
         case 94: v->type = 1; v->value.u = 3; break;
         case 138: case 139: v->value.ull = (u64)(h.energy_millijoules / 100); break;
         case 197: case 198: v->value.ull = (u64)(h.energy_millijoules * 10); break;
-        case 3: case 4: case 5: case 6: case 38: case 45: case 52: case 59: break;
+        case 4: case 6: v->value.ull = (u64)g->ecc_uncorrected; break;
+        case 3: case 5: case 38: case 45: case 52: case 59: break;
         default: v->status = NOT_SUPPORTED;
         }
         if (v->field >= 193 && v->field <= 196 && DRIVER_MAJOR < 570) v->status = NOT_SUPPORTED;

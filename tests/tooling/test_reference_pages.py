@@ -12,7 +12,7 @@ from tools.docs.pages import FOLDER, reference_pages
 from tools.docs.scenario_reference import unit_of
 from tools.docs.tables import table
 
-PAGES = ("command-line.md", "scenario.md", "scenario.schema.json")
+PAGES = ("command-line.md", "scenario.md", "scenario.schema.json", "signals.md", "signals.rules.yaml")
 
 
 @pytest.mark.parametrize("name", PAGES)

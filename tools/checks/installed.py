@@ -29,6 +29,7 @@ OPTIONAL = {
     "pynvml",
     "redis",
     "torch",
+    "transformers",
 }
 
 

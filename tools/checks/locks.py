@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from tools.checks.repository import ROOT, report
 
 # docs/decisions/0003-lock-files.md says why; every other extra is locked.
-UNLOCKED_EXTRAS = frozenset({"backtest", "inference", "parquet"})
+UNLOCKED_EXTRAS = frozenset({"backtest", "hugging-face", "inference", "parquet"})
 LOCKED_GROUPS = ("build", "test", "check")
 CURE = "run `make lock`"
 

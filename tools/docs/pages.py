@@ -2,6 +2,7 @@
 
 from tools.docs.command_reference import command_line_page
 from tools.docs.scenario_reference import scenario_page, scenario_schema_text
+from tools.docs.signal_reference import signal_rules_text, signals_page
 
 FOLDER = "docs/reference"
 
@@ -12,4 +13,6 @@ def reference_pages() -> dict[str, str]:
         "command-line.md": command_line_page(),
         "scenario.md": scenario_page(),
         "scenario.schema.json": scenario_schema_text(),
+        "signals.md": signals_page(),
+        "signals.rules.yaml": signal_rules_text(),
     }

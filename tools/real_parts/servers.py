@@ -36,9 +36,17 @@ class PrometheusServer:
             *addresses: `host:port` of servers with `/metrics`.
             labels: labels added to every series.
         """
-        groups = [{"targets": list(addresses), "labels": dict(labels or {})}] if addresses else []
+        self.scrape_groups({addresses: labels or {}} if addresses else {})
+
+    def scrape_groups(self, groups: Mapping[tuple[str, ...], Mapping[str, str]]) -> None:
+        """Replace what is scraped by several groups; takes effect within a second.
+
+        Args:
+            groups: labels added to every series, `job` included where given, by `host:port` of the group's servers.
+        """
+        documents = [{"targets": list(addresses), "labels": dict(labels)} for addresses, labels in groups.items()]
         staged = self.directory / "targets.json.new"
-        staged.write_text(json.dumps(groups), encoding="utf-8")
+        staged.write_text(json.dumps(documents), encoding="utf-8")
         staged.rename(self.directory / "targets.json")
 
     def query(self, promql: str) -> list[dict[str, Any]]:
@@ -87,16 +95,18 @@ def running_prometheus(
     directory: Path,
     *,
     rule_files: Sequence[Path] = (),
-    alertmanager_address: str | None = None,
+    alertmanager_address: str | Sequence[str] | None = None,
     interval_seconds: float = 0.5,
+    arguments: Sequence[str] = (),
 ) -> Iterator[PrometheusServer]:
     """Start Prometheus and stop it at the end.
 
     Args:
         directory: an empty folder.
-        rule_files: alerting and recording rules, absolute paths.
-        alertmanager_address: `host:port` to send alerts to, or None.
+        rule_files: alerting and recording rules, absolute paths or patterns of them.
+        alertmanager_address: `host:port` to send alerts to, several of them, or None.
         interval_seconds: how often it scrapes and evaluates rules.
+        arguments: more arguments of the command.
 
     Yields:
         The server, which scrapes nothing until told to.
@@ -107,7 +117,8 @@ def running_prometheus(
     """
     program = find_program("prometheus")
     interval = f"{round(interval_seconds * 1000)}ms"
-    alertmanagers = [{"static_configs": [{"targets": [alertmanager_address]}]}] if alertmanager_address else []
+    targets = [alertmanager_address] if isinstance(alertmanager_address, str) else list(alertmanager_address or ())
+    alertmanagers = [{"static_configs": [{"targets": targets}]}] if targets else []
     configuration = {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": [str(path) for path in rule_files],
@@ -120,7 +131,7 @@ def running_prometheus(
     (directory / "prometheus.yml").write_text(json.dumps(configuration), encoding="utf-8")
     address = f"{LOOPBACK}:{free_port()}"
     command = [program, "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.enable-lifecycle"]
-    process = ChildProcess("prometheus", [*command, f"--web.listen-address={address}"], directory)
+    process = ChildProcess("prometheus", [*command, *arguments, f"--web.listen-address={address}"], directory)
     server = PrometheusServer(process=process, url=f"http://{address}", directory=directory)
     server.scrape()
     try:
@@ -155,14 +166,22 @@ class AlertmanagerServer:
         request = urllib.request.Request(f"{self.url}/api/v2/alerts", data=body, headers=headers, method="POST")
         urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS).close()
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts that it knows, with the state (`active` or `suppressed`) of each."""
+        found: list[dict[str, Any]] = _get_json(f"{self.url}/api/v2/alerts")
+        return found
+
 
 @contextmanager
-def running_alertmanager(directory: Path, *, webhook_url: str) -> Iterator[AlertmanagerServer]:
+def running_alertmanager(
+    directory: Path, *, webhook_url: str, configuration: Mapping[str, object] | None = None
+) -> Iterator[AlertmanagerServer]:
     """Start Alertmanager and stop it at the end.
 
     Args:
         directory: an empty folder.
         webhook_url: where it posts every notification, without waiting for more of a group.
+        configuration: another configuration, in place of the one that posts everything to `webhook_url`.
 
     Yields:
         The server.
@@ -172,7 +191,7 @@ def running_alertmanager(directory: Path, *, webhook_url: str) -> Iterator[Alert
         RealPartError: if it does not start.
     """
     program = find_program("prometheus-alertmanager", "alertmanager")
-    configuration = {
+    configuration = configuration or {
         "route": {
             "receiver": "test",
             "group_by": ["alertname"],

@@ -94,6 +94,22 @@ def test_a_jump_in_sign_ups_is_a_surge() -> None:
     assert forecaster.surge.doubling_seconds is not None
 
 
+def test_the_floor_of_a_surge_makes_way_for_evidence() -> None:
+    """Sign-ups surge and requests do not: the P90 of requests starts wide and narrows with each forecast scored."""
+    rng = np.random.default_rng(1)
+    forecaster = make_forecaster()
+    for value in rng.poisson(70.0, 600):
+        forecaster.observe(signups=float(value), requests=float(rng.normal(1000.0, 20.0)))
+    upper = []
+    for value in rng.poisson(700.0, 160):
+        forecaster.observe(signups=float(value), requests=float(rng.normal(1000.0, 20.0)))
+        assert len(upper) < 2 or forecaster.surge.phase is not SurgePhase.CALM
+        upper.append(float(forecaster.forecast(num_steps=6, levels=(0.9,)).quantiles[0, -1]))
+    assert upper[4] > 1400.0
+    assert upper[4] > upper[60] > upper[100]
+    assert upper[-1] < 1100.0
+
+
 def test_a_series_forecast_reads_nothing_after_as_of() -> None:
     """Replacing the future by noise leaves the bytes of the forecast as they were."""
     rng = np.random.default_rng(2)

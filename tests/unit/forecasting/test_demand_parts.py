@@ -44,6 +44,27 @@ def test_histograms_forget_and_leave_out_what_is_absent() -> None:
     assert median[1] == pytest.approx(0.0)
 
 
+def test_histograms_never_run_over() -> None:
+    """However many residuals fall into one bin, it still outweighs a few of the others, and the P90 stays there."""
+    histograms = ResidualHistograms(shape=(1,), num_bins=96, memory=8000.0)
+    for _ in range(30_000):
+        histograms.add(np.array([1.0]), np.array([True]))
+    for _ in range(100):
+        histograms.add(np.array([-1.0]), np.array([True]))
+    assert histograms.quantiles(np.array([0.1, 0.9]))[:, 0] == pytest.approx([1.0, 1.0], rel=0.2)
+
+
+def test_histograms_halve_what_is_a_half_life_old() -> None:
+    """After one half-life without old residuals they weigh as much as new ones of half their number."""
+    histograms = ResidualHistograms(shape=(1,), num_bins=96, memory=1000.0)
+    for value, repeat in ((-1.0, 693), (1.0, 693)):
+        for _ in range(repeat):
+            histograms.add(np.array([value]), np.array([True]))
+    low, high = histograms.quantiles(np.array([0.31, 0.36]))[:, 0]
+    assert low == pytest.approx(-1.0, rel=0.2)
+    assert high == pytest.approx(1.0, rel=0.2)
+
+
 def test_few_residuals_are_read_further_out() -> None:
     """With n residuals the P90 is the conformal rank, beyond the sample's own P90."""
     few = ResidualHistograms(shape=(1,), num_bins=960, memory=1e9)

@@ -19,7 +19,7 @@ from forecasting.thermal.derived import (
 )
 from forecasting.thermal.margin import least_margin, limits_of, margin_quantiles, temperature_from_margin
 from forecasting.thermal.priors import GainRecord, PriorSource, choose_prior, median_gains, share_gains
-from forecasting.thermal.rules import ConsecutiveAlarm, MaximumOverTime
+from forecasting.thermal.rules import ConsecutiveAlarm, CrossingAlarm, MaximumOverTime
 from forecasting.types import FloatArray, ThermalConfidence
 
 NUM_GPUS = 6
@@ -162,6 +162,40 @@ def test_alarms_need_three_in_a_row() -> None:
     alarm = ConsecutiveAlarm(num_gpus=1)
     flags = [bool(alarm.observe(np.array([value]))[0]) for value in (True, True, False, True, True, True, True)]
     assert flags == [False, False, False, False, False, True, True]
+
+
+def _flags(expected_seconds: list[float], *, num_per_reading: int) -> list[bool]:
+    """Return what an alarm says to forecasts at a reading a minute; infinite is not predicted."""
+    alarm = CrossingAlarm(num_gpus=1)
+    return [
+        bool(
+            alarm.observe(
+                predicted=np.array([np.isfinite(expected)]),
+                expected_seconds=np.array([expected]),
+                new_reading=index % num_per_reading == 0,
+                period_seconds=60.0,
+            )[0]
+        )
+        for index, expected in enumerate(expected_seconds)
+    ]
+
+
+def test_a_far_crossing_waits_for_three_readings() -> None:
+    """Three forecasts from one reading raise no alarm while two more readings come a period before the crossing."""
+    far = [500.0 - 30.0 * index for index in range(7)]
+    assert _flags(far, num_per_reading=2) == [False, False, False, False, True, True, True]
+
+
+def test_a_near_crossing_does_not_wait() -> None:
+    """Where no period is left after the awaited readings, three agreeing forecasts of one reading are enough."""
+    assert _flags([180.0] * 4, num_per_reading=4) == [False, False, True, True]
+    assert _flags([181.0] * 4, num_per_reading=4) == [False] * 4
+
+
+def test_a_reading_without_a_crossing_starts_the_count_of_readings_again() -> None:
+    """Readings agree only in a row: one that sees no crossing in between takes the earlier ones back."""
+    seconds = [500.0, 500.0, np.inf, 500.0, 500.0, 500.0]
+    assert _flags(seconds, num_per_reading=1) == [False, False, False, False, False, True]
 
 
 def test_the_margin_form_is_the_temperature_form_turned_round() -> None:

@@ -91,3 +91,29 @@ def test_wrong_shapes_are_named() -> None:
     """A vector of the wrong length is refused with its name."""
     with pytest.raises(InputError, match="temperature_celsius"):
         _model(2).observe(now_seconds=0.0, temperature_celsius=np.zeros(3), power_watts=np.zeros(2))
+
+
+def _fallen_load(later_watts: float) -> float:
+    """Return the median seconds to a limit of 57 after a minute whose load fell before its reading of 56."""
+    model = FleetThermalModel(gpus=("g",), power_limit_watts=np.array([700.0]), limit_celsius=np.array([57.0]))
+    for index in range(30):
+        power = 690.0 if index % 10 < 5 else 400.0
+        model.observe(
+            now_seconds=60.0 * index, temperature_celsius=np.array([25.0 + 0.06 * power]), power_watts=np.array([power])
+        )
+    model.observe(now_seconds=1800.0, temperature_celsius=np.array([66.0]), power_watts=np.array([690.0]))
+    model.observe(now_seconds=1860.0, temperature_celsius=np.array([56.0]), power_watts=np.array([620.0]))
+    forecast = model.forecast(
+        horizons_seconds=np.array([60.0, 600.0]), power_watts=np.array([later_watts]), levels=(0.5,)
+    )
+    return float(forecast.seconds_to_slowdown[0, 0])
+
+
+def test_a_load_that_fell_between_two_scrapes_is_no_crossing() -> None:
+    """The mean power of the scrape says hot, the reading says that it is over: nothing is predicted at low power."""
+    assert _fallen_load(400.0) == np.inf
+
+
+def test_a_reading_below_the_limit_does_not_hide_a_crossing_that_lasts() -> None:
+    """The same reading under power that stays high is a crossing at once."""
+    assert _fallen_load(690.0) < 60.0

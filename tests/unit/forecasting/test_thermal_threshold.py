@@ -61,3 +61,10 @@ def test_alarms_are_false_only_where_nothing_follows_in_ten_minutes(threshold: M
     above, predicted = [0] * 20 + [1], [np.inf] * 3 + [500.0] * 4 + [np.inf] * 14
     total = _score(threshold, above, predicted, step=60.0, several=1)
     assert (total.quiet, total.false_alarms) == (9, 2)
+
+
+def test_a_far_crossing_of_one_reading_is_no_alarm(threshold: ModuleType) -> None:
+    """Forecasts between readings do not stand in for readings while there is time to wait for them."""
+    above, predicted = [0] * 20, [np.inf] * 3 + [500.0] + [np.inf] * 16
+    total = _score(threshold, above, predicted, step=60.0, several=6)
+    assert (total.quiet, total.false_alarms) == (18, 0)

@@ -1,0 +1,1 @@
+"""Node pools of every kind behind one port: what may be written where, and why a write did not have its effect."""

@@ -1,0 +1,90 @@
+"""Every alert fires when it should, not a step earlier, and not on what only looks like it; run by promtool."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.alert_cases import Case
+from tests.alert_cases_control import CASES
+from tools.checks.repository import ROOT
+from tools.monitoring.catalogue import ALERT_NAMES, ALERTS, GROUPS
+from tools.monitoring.files import FOLDER
+from tools.monitoring.model import duration_seconds
+
+
+def _expectations(case: Case) -> list[dict[str, Any]]:
+    """Return the promtool expectations of a case: how many alerts fire, at which moments."""
+    more = f",{case.where}" if case.where else ""
+    expr = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"{more}}})'
+    firing = [{"labels": "{}", "value": case.count}]
+    if case.fires is None:
+        ever = f'count_over_time(ALERTS{{alertname="{case.alert}",alertstate="firing"{more}}}[{case.until}])'
+        return [{"expr": ever, "eval_time": case.until, "exp_samples": []}]
+    at = duration_seconds(case.fires)
+    found = [{"expr": expr, "eval_time": f"{at}s", "exp_samples": firing}]
+    if at >= case.step:
+        found.append({"expr": expr, "eval_time": f"{at - case.step}s", "exp_samples": []})
+    if case.ends is not None:
+        end = duration_seconds(case.ends)
+        found.append({"expr": expr, "eval_time": f"{end - case.step}s", "exp_samples": firing})
+        found.append({"expr": expr, "eval_time": f"{end}s", "exp_samples": []})
+    return found
+
+
+def _files_of(alert: str) -> tuple[str, ...]:
+    """Return the file of an alert and those that its expressions are recorded in."""
+    file = next(group.file for group in GROUPS for rule in group.rules if getattr(rule, "name", "") == alert)
+    if "Budget" in alert:
+        return ("objectives", file)
+    return {"hardware": ("hardware", "controller"), "controller": ("hardware", "controller")}.get(
+        file, ("controller", "forecast") if file == "forecast" else (file,)
+    )
+
+
+def _document(case: Case) -> dict[str, Any]:
+    files = case.files or _files_of(case.alert)
+    return {
+        "rule_files": [str(ROOT / FOLDER / "rules" / f"{file}.yaml") for file in files],
+        "evaluation_interval": f"{case.step}s",
+        "group_eval_order": [group.name for group in GROUPS if group.file in files],
+        "tests": [
+            {
+                "interval": f"{case.step}s",
+                "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
+                "promql_expr_test": _expectations(case),
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.why}")
+def test_the_alert_says_what_the_series_say(case: Case, promtool: str, tmp_path: Path):
+    """The alert fires at the stated step and not before, or stays silent throughout."""
+    file = tmp_path / "test.yaml"
+    # Every JSON document is a YAML document.
+    file.write_text(json.dumps(_document(case)), encoding="utf-8")
+    done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, (done.stdout + done.stderr)[:3000]
+
+
+@pytest.mark.parametrize("name", ALERT_NAMES)
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not(name):
+    """No alert is shipped without a course that fires it and a look-alike; the Watchdog has none by design."""
+    kinds = {case.fires is not None for case in CASES if case.alert == name}
+    assert kinds == ({True} if name == "Watchdog" else {True, False})
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert.name} {alert.severity} {alert.labels}")
+def test_every_rule_of_an_alert_has_a_case_that_fires_it(alert):
+    """Where an alert has several rules, each of them is fired by a case of its own."""
+    firing = [case for case in CASES if case.alert == alert.name and case.fires is not None]
+    if alert.name == "MonitoringRulesMissing" or not alert.labels:
+        assert firing
+        return
+    key, value = next(iter(alert.labels.items()))
+    assert any(f'{key}="{value}"' in case.where for case in firing)

@@ -1,0 +1,1 @@
+"""Rules, alerts, dashboards and runbook facts from one source; `python -m tools.monitoring` writes them."""
