@@ -76,21 +76,21 @@ def serve(
     """Serve images under quotas, flags and the heat of the GPU."""
     require_extra("serve", "aiohttp", "limits", "openfeature")
     from inference.admission.callers import parse_networks
-    from inference.serving.settings import ServeSettings, parse_address, parse_regions, parse_seconds
+    from inference.serving import settings as options
 
-    host, port = parse_address(listen)
-    settings = ServeSettings(
+    host, port = options.parse_address(listen)
+    settings = options.ServeSettings(
         host=host,
         port=port,
         region=region,
-        other_regions=parse_regions(other_regions),
+        other_regions=options.parse_regions(other_regions),
         flags=flags,
-        redis_url=redis,
-        exporter_url=exporter,
+        redis_url=options.parse_redis(redis),
+        exporter_url=options.parse_url(exporter, "--exporter"),
         gpu=gpu,
         trusted=parse_networks(trusted_proxies),
-        grace_seconds=parse_seconds(grace, "--grace"),
-        max_wait_seconds=parse_seconds(max_wait, "--max-wait"),
+        grace_seconds=options.parse_seconds(grace, "--grace"),
+        max_wait_seconds=options.parse_seconds(max_wait, "--max-wait"),
     )
     from inference.serving.engines import open_model, train_where_missing
 
@@ -126,14 +126,12 @@ def load(
 ) -> None:
     """Offer a server open-loop load and say what its users saw."""
     require_extra("load", "aiohttp")
-    from inference.errors import InferenceSettingsError
     from inference.load.command import load_json, load_text, run_load
     from inference.load.generator import RequestShape
     from inference.load.plan import LoadSettings, parse_shares
-    from inference.serving.settings import parse_seconds
+    from inference.serving.settings import parse_seconds, parse_url
 
-    if not url.startswith(("http://", "https://")):
-        raise InferenceSettingsError(f"URL {url}: use an address such as http://127.0.0.1:8000")
+    parse_url(url, "URL")
     settings = LoadSettings(
         requests_per_second=rate,
         duration_seconds=max(parse_seconds(duration, "--duration"), 0.1),

@@ -20,6 +20,8 @@ from tests.inference_server import running_server
         (("--model", "test-pattern:fast"), 2, "use test-pattern, or test-pattern:TOKENS_PER_SECOND"),
         (("--model", "/missing/model"), 2, "/missing/model"),
         (("--trusted-proxies", "everybody"), 2, "--trusted-proxies everybody: not a network"),
+        (("--redis", "pod:6379"), 2, "--redis pod:6379: use redis://"),
+        (("--exporter", "node:9400"), 2, "--exporter node:9400: use an address"),
         (("--grace", "soon"), 2, "--grace soon: use a duration"),
         (("--train-digits", "--model", "other"), 2, "trains the model digits"),
         (("--listen", "203.0.113.1:80"), 1, "choose another"),
