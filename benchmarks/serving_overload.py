@@ -38,18 +38,27 @@ TOKENS_PER_IMAGE = 64
 
 @dataclass
 class QueueWatch:
-    """The fullest queue that was seen, looked at once a second."""
+    """The fullest queue that was seen, looked at once a second, and how long liveness took to answer."""
 
     url: str
     depth: float = 0.0
     tokens: float = 0.0
     num_looks: int = 0
+    num_unanswered: int = 0
+    probe_seconds: list[float] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         """Look until stopped."""
         while not self._stop.wait(1.0):
-            values = metrics(self.url)
+            began = time.perf_counter()
+            try:
+                urllib.request.urlopen(f"{self.url}/livez", timeout=10).close()
+                self.probe_seconds.append(time.perf_counter() - began)
+                values = metrics(self.url)
+            except OSError:
+                self.num_unanswered += 1
+                continue
             self.depth = max(self.depth, values["meltguard_inference_queue_depth"])
             self.tokens = max(self.tokens, values["meltguard_inference_queue_tokens"])
             self.num_looks += 1
@@ -128,6 +137,8 @@ def overload(model: str, slots: int, seconds: float) -> dict[str, Any]:
         "queue_depth_max": watch.depth,
         "queue_tokens_max": watch.tokens,
         "queue_looks": watch.num_looks,
+        "probes_unanswered": watch.num_unanswered,
+        "probe_seconds_max": round(max(watch.probe_seconds), 4),
         "goodput_images_per_second": over["served_images_per_second"],
         "peak_images_per_second": best,
         "goodput_ratio": round(over["served_images_per_second"] / best, 4),
