@@ -151,7 +151,8 @@ class Handlers:
 
     async def _admit(self, sender: Sender, wish: Wish) -> Generation | Refusal:
         pod = self._pod
-        asked = generation_request(wish, tier=sender.tier.name, priority_weight=sender.tier.priority_weight)
+        tier, defaults = sender.tier, pod.engine.model.default_sampling
+        asked = generation_request(wish, defaults, tier=tier.name, priority_weight=tier.priority_weight)
         admission = await pod.gate.admit(sender, asked, wish.num_tokens)
         if isinstance(admission, Refusal):
             pod.metrics.received(sender, admission.outcome, wish.num_tokens)

@@ -100,11 +100,12 @@ def wish_of(body: ImagesRequest, engine: ImageEngine, language: Language) -> Wis
     )
 
 
-def generation_request(wish: Wish, *, tier: str, priority_weight: float) -> GenerationRequest:
+def generation_request(wish: Wish, defaults: Sampling, *, tier: str, priority_weight: float) -> GenerationRequest:
     """Return the engine's request for a wish.
 
     Args:
         wish: What is asked.
+        defaults: How the model samples where the wish does not say.
         tier: The user's tier.
         priority_weight: The tier's head start.
 
@@ -120,9 +121,9 @@ def generation_request(wish: Wish, *, tier: str, priority_weight: float) -> Gene
         seed=secrets.randbits(62) if body.seed is None else body.seed,
         num_images=wish.num_images,
         sampling=Sampling(
-            temperature=1.0 if body.temperature is None else body.temperature,
-            top_k=body.top_k,
-            guidance_scale=1.0 if body.guidance_scale is None else body.guidance_scale,
+            temperature=defaults.temperature if body.temperature is None else body.temperature,
+            top_k=defaults.top_k if body.top_k is None else body.top_k,
+            guidance_scale=defaults.guidance_scale if body.guidance_scale is None else body.guidance_scale,
         ),
         tier=tier,
         priority_weight=priority_weight,
