@@ -87,6 +87,8 @@ def wish_of(body: ImagesRequest, engine: ImageEngine, language: Language) -> Wis
     if (body.guidance_scale or 1.0) > model.max_guidance_scale:
         message = f"guidance_scale may be at most {model.max_guidance_scale:g} with this model"
         raise BadRequestError(message, param="guidance_scale")
+    if body.seed is not None and not model.can_seed:
+        raise BadRequestError("this model cannot reproduce images; leave seed out", param="seed")
     size = _size(body.size, model)
     num_images = body.n or 1
     return Wish(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.admission.tiers import FREE, PAID
 from inference.errors import InferenceSettingsError
 from inference.load.command import load_text
+from inference.load.generator import LoadGenerator, RequestShape
 from inference.load.outcomes import Fate, WishRecord, percentile, percentiles, report
-from inference.load.plan import LoadSettings, parse_shares, schedule
+from inference.load.plan import Arrival, LoadSettings, User, parse_shares, schedule
+from tests.inference_server import running_server
 
 
 def test_the_schedule_is_drawn_by_its_seed_alone() -> None:
@@ -101,3 +106,35 @@ def test_the_report_tells_wishes_from_attempts() -> None:
     assert set(found.tiers) == {"free", "paid"}
     text = load_text(found)
     assert "tier paid" in text and "quota_exceeded 1" in text and "not sent" in text
+
+
+def test_a_request_that_was_sent_late_counts_from_when_it_was_wanted() -> None:
+    """What held the generator up is part of the latency: a wish of two seconds ago waited at least two seconds."""
+    user = User(name="late", tier="free", region="", honours_retry_after=True, is_new=False)
+    arrivals = [Arrival(at_seconds=-2.0, user=user, digit=7), Arrival(at_seconds=0.01, user=user, digit=7)]
+    with running_server() as server:
+        generator = LoadGenerator(server.url, LoadSettings(duration_seconds=5.0), RequestShape())
+        late, in_time = asyncio.run(generator.run(arrivals))
+    assert late.fate is in_time.fate is Fate.SERVED
+    assert late.sent_late_seconds >= 2.0
+    assert late.served_seconds is not None and late.served_seconds >= 2.0
+    assert in_time.served_seconds is not None and 0.0 < in_time.served_seconds < late.served_seconds
+    assert in_time.actual_wait_seconds is not None and in_time.estimated_wait_seconds is not None
+
+
+def test_users_come_back_as_they_are() -> None:
+    """Who honours Retry-After comes back when told and gives up if that is too late; who does not, asks at once."""
+    patient = User(name="patient", tier="free", region="", honours_retry_after=True, is_new=False)
+    hasty = User(name="hasty", tier="free", region="", honours_retry_after=False, is_new=False)
+    settings = LoadSettings(duration_seconds=600.0, max_retries=2)
+    with running_server(tiers=(replace(FREE, images_per_day=0), PAID)) as server:
+        generator = LoadGenerator(server.url, settings, RequestShape())
+        arrivals = [Arrival(at_seconds=0.0, user=user, digit=1) for user in (patient, hasty)]
+        waited, asked = asyncio.run(generator.run(arrivals))
+        # The quota returns in a day: the patient user goes away, the hasty one asks until the retries are used up.
+        assert (waited.num_retries, waited.codes) == (0, ["quota_exceeded"])
+        assert (asked.num_retries, asked.codes) == (2, ["quota_exceeded"] * 3)
+        assert waited.fate is asked.fate is Fate.LIMITED
+        received = "meltguard_inference_requests_received_total"
+        assert server.metric(received, attempt="retry") == 2
+        assert server.metric(received, attempt="first") == 2
