@@ -14,6 +14,7 @@ from inference.engine.events import (
     Admitted,
     Finished,
     FinishedImage,
+    ImageContent,
     PartialImage,
     Progress,
     Stopped,
@@ -38,7 +39,8 @@ class StepWork:
     Attributes:
         moves: Rows that take another number.
         pairs: Rows of guided images that have new numbers, conditional one first.
-        starts: Images that begin.
+        starts: Rows of images that begin.
+        images: Those images, each once.
         num_rows: Rows of the step; 0 for none.
         duty_ratio: Share of the time that this step may take.
     """
@@ -46,6 +48,7 @@ class StepWork:
     moves: list[RowMove] = field(default_factory=list)
     pairs: list[tuple[int, int]] = field(default_factory=list)
     starts: list[RowStart] = field(default_factory=list)
+    images: list[ImageTask] = field(default_factory=list)
     num_rows: int = 0
     duty_ratio: float = 1.0
 
@@ -240,6 +243,7 @@ class EngineCore:
 
     def _start(self, image: ImageTask, now: float) -> None:
         self.rows.take(image)
+        self._work.images.append(image)
         job, request = image.job, image.job.request
         if job.admitted_at is None:
             job.admitted_at = now
@@ -335,6 +339,20 @@ class EngineCore:
         self._moved_pairs += moved_pairs
 
     # ------------------------------------------------------------------------------------------ ends
+
+    def deliver(self, image: ImageTask, content: ImageContent, now: float) -> None:
+        """Finish an image that somebody else has drawn.
+
+        Args:
+            image: One that has rows.
+            content: What was drawn.
+            now: The time.
+        """
+        self.totals.image_tokens += image.num_tokens
+        image.num_done = image.num_tokens
+        image.job.first_token_at = image.job.first_token_at or now
+        image.job.stream.put(FinishedImage(image_index=image.image_index, content=content))
+        self._finish(image, now)
 
     def stop(self, job: Job, reason: StopReason, now: float, message: str = "") -> None:
         """End a request early: its rows are free, its stream ends.
