@@ -150,8 +150,18 @@ class Handlers:
             raise
 
     async def _admit(self, sender: Sender, wish: Wish) -> Generation | Refusal:
-        pod = self._pod
-        tier, defaults = sender.tier, pod.engine.model.default_sampling
+        deciding = asyncio.create_task(self._decide(sender, wish))
+        try:
+            # A client may go while the store of quotas is asked; what was counted by then must be given back.
+            return await asyncio.shield(deciding)
+        except asyncio.CancelledError:
+            self._pod.metrics.dropped(DropReason.VANISHED)
+            self._pod.runner.abandon(deciding)
+            raise
+
+    async def _decide(self, sender: Sender, wish: Wish) -> Generation | Refusal:
+        pod, tier = self._pod, sender.tier
+        defaults = pod.engine.model.default_sampling
         asked = generation_request(wish, defaults, tier=tier.name, priority_weight=tier.priority_weight)
         admission = await pod.gate.admit(sender, asked, wish.num_tokens)
         if isinstance(admission, Refusal):
