@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.engine.errors import DrainingError, QueueFullError, QueueLimit, UnsupportedRequestError
@@ -23,8 +23,9 @@ from inference.engine.events import (
 )
 from inference.engine.pace import Allowance, ArrivalMeter, SpeedMeter, allowance_of
 from inference.engine.ports import StepReport, WorkBound
-from inference.engine.requests import MAX_IMAGES_PER_REQUEST, MAX_PARTIAL_IMAGES, GenerationRequest, ImageSize
+from inference.engine.requests import GenerationRequest
 from inference.engine.rows import RowTable
+from inference.engine.rules import check_request
 from inference.engine.runner import DrawingModel, RowMove, RowStart
 from inference.engine.settings import EngineSettings
 from inference.engine.stream import EventStream
@@ -167,26 +168,9 @@ class EngineCore:
         Raises:
             UnsupportedRequestError: With the field and what can be done instead.
         """
-        description, sampling = self.model.description, request.sampling
-        most_guidance = description.max_guidance_scale if self.model.unconditional is not None else 1.0
-        # What the field must satisfy, the field, and what to say; the first that fails is told.
-        rules = (
-            (request.size in description.tokens_by_size, "size", "one of " + _sizes_of(description.tokens_by_size)),
-            (1 <= request.num_images <= MAX_IMAGES_PER_REQUEST, "n", f"1 to {MAX_IMAGES_PER_REQUEST}"),
-            (0 <= request.num_partial_images <= MAX_PARTIAL_IMAGES, "partial_images", f"0 to {MAX_PARTIAL_IMAGES}"),
-            (0.0 <= sampling.temperature <= 100.0, "temperature", "0 to 100"),
-            (sampling.top_k is None or sampling.top_k >= 1, "top_k", "1 or more"),
-            (1.0 <= sampling.guidance_scale <= most_guidance, "guidance_scale", f"1 to {most_guidance:g}"),
-            (
-                1 <= len(request.conditioning.tokens) <= description.max_prompt_tokens,
-                "prompt",
-                f"1 to {description.max_prompt_tokens} tokens long",
-            ),
-            (request.request_id not in self.jobs, "request_id", "one that is not in use"),
-        )
-        for holds, name, allowed in rules:
-            if not holds:
-                raise UnsupportedRequestError(name, f"{name} must be {allowed}")
+        check_request(request, self.model)
+        if request.request_id in self.jobs:
+            raise UnsupportedRequestError("request_id", f"request_id {request.request_id} is in use")
 
     def give_up(self, request_id: str, reason: StopReason = StopReason.CANCELLED) -> None:
         """Note that a request shall end; it does so before the next step."""
@@ -393,7 +377,3 @@ STOP_MESSAGES = {
     StopReason.DRAINING: "the server is shutting down; try again elsewhere",
     StopReason.ERROR: "the engine failed",
 }
-
-
-def _sizes_of(sizes: Iterable[ImageSize]) -> str:
-    return ", ".join(str(size) for size in sorted(sizes))

@@ -17,7 +17,7 @@ import aiohttp
 import structlog
 
 from inference.engine.core import EngineCore
-from inference.engine.errors import EngineFailedError
+from inference.engine.errors import DrainingError, EngineFailedError
 from inference.engine.estimates import jobs_later_than, outlook_of_request, snapshot_of
 from inference.engine.events import EncodedImage, ImageContent, StopReason
 from inference.engine.pace import StepCurve
@@ -134,12 +134,15 @@ class UpstreamEngine:
             Its handle.
 
         Raises:
-            EngineFailedError: It broke. Other refusals are those of `EngineCore.submit`.
+            EngineFailedError: It broke.
+            DrainingError: It is closed. Other refusals are those of `EngineCore.submit`.
         """
         stream = EventStream(request, self._cancel)
         with self._lock:
             if self._failure is not None:
                 raise EngineFailedError(self._failure)
+            if self._is_closing:
+                raise DrainingError("the server has stopped")
             self._core.submit(replace(request, num_partial_images=0), stream, time.monotonic())
         self._nudge()
         return stream

@@ -147,6 +147,9 @@ def test_queue_is_bounded_in_requests_and_in_tokens() -> None:
         ({"sampling": Sampling(guidance_scale=0.5)}, "guidance_scale"),
         ({"sampling": Sampling(guidance_scale=11.0)}, "guidance_scale"),
         ({"conditioning": Conditioning()}, "prompt"),
+        ({"priority_weight": -1.0}, "priority_weight"),
+        ({"priority_weight": float("nan")}, "priority_weight"),
+        ({"deadline_at": float("nan")}, "deadline_at"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused_by_field(changes: dict[str, object], field: str) -> None:

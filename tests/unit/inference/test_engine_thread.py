@@ -213,3 +213,44 @@ def test_observer_sees_every_token_once() -> None:
     _until(engine, lambda state: sum(report.num_new_tokens for report in reports.seen) == 48)
     assert sum(report.num_first_tokens for report in reports.seen) == 3
     assert engine.close(PATIENCE_SECONDS)
+
+
+def test_a_closed_engine_takes_nothing() -> None:
+    """After it is closed an engine refuses what comes, so that nobody waits for a stream that never ends."""
+    engine = _engine()
+    assert engine.close(PATIENCE_SECONDS)
+    with pytest.raises(DrainingError):
+        engine.submit(noise_request("late"))
+
+
+def test_draining_before_the_model_is_there_hands_everything_back(held: threading.Event) -> None:
+    """A pod that is stopped while it loads gives its queue back at once instead of at the end of the grace."""
+
+    def load() -> NoiseRunner:
+        held.wait(PATIENCE_SECONDS)
+        return NoiseRunner(num_rows=4)
+
+    engine = Engine(noise_model(), load, EngineSettings(num_slots=4, warm_up_seconds=0.05))
+    engine.start()
+    handle = engine.submit(noise_request("a", size=LARGE))
+    engine.begin_drain(time.monotonic() + PATIENCE_SECONDS)
+    end = _last(handle)
+    assert isinstance(end, Stopped)
+    assert end.reason is StopReason.DRAINING
+    held.set()
+    assert engine.close(PATIENCE_SECONDS)
+
+
+def test_a_small_duty_is_kept() -> None:
+    """At a twentieth of the time the steps of many images take a twentieth of the time, or less."""
+    runner = NoiseRunner(num_rows=4, step_seconds=lambda num_rows: 0.002)
+    engine = _engine(runner=runner)
+    before = _until(engine, lambda state: state.is_warm)
+    engine.set_bound(WorkBound(duty_ratio=0.05))
+    handle = engine.submit(noise_request("a"))
+    assert isinstance(_last(handle), Finished)
+    after = engine.snapshot()
+    busy_seconds = after.busy_seconds_total - before.busy_seconds_total
+    # The pause after the last step may still be under way.
+    assert busy_seconds <= 0.05 * (after.taken_at - before.taken_at) * 16 / 15 + 0.02
+    assert engine.close(PATIENCE_SECONDS)
