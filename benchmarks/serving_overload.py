@@ -33,7 +33,6 @@ from typing import Any
 MELTGUARD = str(Path(sys.executable).parent / "meltguard")
 MAX_WAIT_SECONDS = 15.0
 WARM_SECONDS = 120.0
-TOKENS_PER_IMAGE = 64
 
 
 @dataclass
@@ -109,12 +108,12 @@ def offer(url: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
     return found
 
 
-def overload(model: str, slots: int, seconds: float) -> dict[str, Any]:
+def overload(model: str, slots: int, seconds: float, tokens_per_image: int) -> dict[str, Any]:
     """Run the three loads; return the figures."""
     with serving(model, slots) as url:
         # Warm up, then let the engine say what a full batch gets done.
         offer(url, 20.0, 3.0, seed=99)
-        capacity = metrics(url)["meltguard_inference_capacity_tokens_per_second"] / TOKENS_PER_IMAGE
+        capacity = metrics(url)["meltguard_inference_capacity_tokens_per_second"] / tokens_per_image
         calm = offer(url, 0.9 * capacity, seconds / 2, seed=1)
         peak = offer(url, 1.1 * capacity, seconds / 2, seed=2)
         watch = QueueWatch(url)
@@ -159,8 +158,9 @@ def main() -> None:
     parser.add_argument("--model", default="test-pattern:1280", help="what is served")
     parser.add_argument("--slots", type=int, default=8, help="rows of a full batch")
     parser.add_argument("--seconds", type=float, default=120.0, help="length of the overload")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of one image of that model")
     arguments = parser.parse_args()
-    print(json.dumps(overload(arguments.model, arguments.slots, arguments.seconds)))
+    print(json.dumps(overload(arguments.model, arguments.slots, arguments.seconds, arguments.tokens)))
 
 
 if __name__ == "__main__":
