@@ -28,7 +28,7 @@ from inference.admission.quotas import QuotaLedger, QuotaRefusal, Reservation
 from inference.admission.tiers import Tier
 from inference.admission.verdicts import ErrorCode, LimitReason, Outcome, Refusal
 from inference.admission.waiting import WaitCorrection
-from inference.engine.errors import DrainingError, EngineFailedError, QueueFullError
+from inference.engine.errors import DrainingError, EngineFailedError, QueueFullError, UnsupportedRequestError
 from inference.engine.ports import GenerationHandle, ImageEngine
 from inference.engine.requests import GenerationRequest
 
@@ -164,6 +164,9 @@ class AdmissionGate:
 
         Returns:
             The admission, with its quota reserved and its place in the queue taken; or the refusal.
+
+        Raises:
+            UnsupportedRequestError: The engine cannot do this; nothing was counted.
         """
         flags = self._flags.read(sender.caller, sender.tier)
         wait = self._waits.corrected(sender.tier.name, self._modelled_wait(request))
@@ -181,7 +184,11 @@ class AdmissionGate:
             if isinstance(reserved, QuotaRefusal):
                 return self._refused(sender, _quota_refusal(reserved, flags), num_tokens)
             modelled_wait = self._modelled_wait(request)
-            handle = self._submit(request)
+            try:
+                handle = self._submit(request)
+            except UnsupportedRequestError:
+                await self.ledger.give_back(reserved, request.num_images)
+                raise
             if isinstance(handle, Refusal):
                 await self.ledger.give_back(reserved, request.num_images)
                 return self._refused(sender, handle, num_tokens)

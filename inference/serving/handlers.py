@@ -14,6 +14,7 @@ from inference.admission.decision import MAX_QUEUE_RETRY_SECONDS, backlog_second
 from inference.admission.gate import Sender
 from inference.admission.languages import Language, language_of
 from inference.admission.verdicts import ErrorCode, LimitReason, Outcome, Refusal
+from inference.engine.errors import UnsupportedRequestError
 from inference.engine.events import ImageContent
 from inference.serving import api
 from inference.serving.answers import (
@@ -133,11 +134,11 @@ class Handlers:
             body = parse_body(await _body(request, self._pod.settings.body_seconds))
             sender = self._pod.gate.sender_of(request.headers, request.remote or "", body.user)
             wish = wish_of(body, self._pod.engine, language)
-        except BadRequestError as error:
+            generation = await self._admit(sender, wish)
+        except (BadRequestError, UnsupportedRequestError) as error:
             sender = sender or self._pod.gate.sender_of(request.headers, request.remote or "", None)
             self._pod.metrics.received(sender, Outcome.INVALID, 0)
-            return error_answer(error.status, error.message, param=error.param, code=error.code)
-        generation = await self._admit(sender, wish)
+            return _bad_request(error)
         if isinstance(generation, Refusal):
             return refusal_answer(generation, language, self._pod.guard_ratio)
         try:
@@ -236,6 +237,12 @@ class Handlers:
             reason=LimitReason.DRAINING,
             retry_after_seconds=seconds,
         )
+
+
+def _bad_request(error: BadRequestError | UnsupportedRequestError) -> web.Response:
+    if isinstance(error, BadRequestError):
+        return error_answer(error.status, error.message, param=error.param, code=error.code)
+    return error_answer(HTTPStatus.BAD_REQUEST, str(error), param=error.field, code="unsupported")
 
 
 async def _body(request: web.Request, body_seconds: float) -> bytes:
