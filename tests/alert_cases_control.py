@@ -27,7 +27,7 @@ def _forecast() -> Iterator[Case]:
         alert="DemandSurgeExceedsCapacity",
         why="two tiers together need more than ten nodes of eight GPUs",
         series={**_needed("free", 60), **_needed("paid", 30), **_limits(10)},
-        fires="7m",
+        fires="3m",
     )
     yield Case(
         alert="DemandSurgeExceedsCapacity",
@@ -294,6 +294,14 @@ def _budgets() -> Iterator[Case]:
         alert="InferenceTTFTBudgetBurn",
         why="everything is slow, but hardly anybody is there",
         series=_first_token(1.0, per_minute=5.0),
+        where='severity="critical"',
+        step=MINUTE,
+        until="4h",
+    )
+    yield Case(
+        alert="InferenceTTFTBudgetBurn",
+        why="everything is slow, but the region is on rung 3 and the cause is worked on",
+        series={**_first_token(1.0), "region:meltguard_controller_rung:max{" + REGION + "}": "3x540"},
         where='severity="critical"',
         step=MINUTE,
         until="4h",

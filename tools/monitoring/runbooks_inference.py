@@ -39,7 +39,10 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
         alert="InferenceTTFTBudgetBurn",
         meaning="Too many admitted requests wait longer than 2.5 s for their first token. " + _BURN,
         impact="Users see nothing happen.",
-        controller="It acts on waits and heat, not on this budget; limits keep the admitted requests fast.",
+        controller=(
+            "It acts on waits and heat, not on this budget. From rung 3 on the two pages are silent, because the cause "
+            "is known and worked on; the tickets come all the same."
+        ),
         real="Below a traffic floor the two pages are silent. A single slow pod is the pod, not the region.",
         look=(
             "histogram_quantile(0.99, sum by (instance, le) "
