@@ -61,6 +61,17 @@ def _forecast() -> Iterator[Case]:
 
 def _ladder() -> Iterator[Case]:
     yield Case(alert="MitigationActive", why="rung 3", series={RUNG: f"{hold(2, '2m')} {hold(3, '10m')}"}, fires="2m")
+    former = 'meltguard_controller_%s{cluster="c",instance="%s"%s}'
+    yield Case(
+        alert="MitigationActive",
+        why="a replica that led once still shows its rung",
+        series={
+            former % ("rung", "old", ',region="eu"'): hold(6, "30m"),
+            former % ("rung", "new", ',region="eu"'): hold(0, "30m"),
+            former % ("leader", "old", ""): hold(0, "30m"),
+            former % ("leader", "new", ""): hold(1, "30m"),
+        },
+    )
     yield Case(alert="MitigationActive", why="nodes are bought", series={RUNG: hold(2, "30m")})
     yield Case(
         alert="MitigationLadderExhausted",

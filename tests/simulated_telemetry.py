@@ -35,6 +35,7 @@ from tools.monitoring.thresholds import DEMAND_QUANTILE
 SAMPLE_SECONDS = 60
 FIRST_TOKEN_SECONDS = 2.5
 NEVER_SECONDS = 99999.0
+OPERATOR = 'job="meltguard-operator"'
 MIN_SCORED = 30
 _FOUND = re.compile(r"time: (?P<time>[\dhms]+),?\s*exp: nil\s*got: (?P<got>[^\n]*)")
 _SAMPLE = re.compile(r"\{([^}]*)\} [\d.E+]+")
@@ -157,16 +158,17 @@ def _sample_pools(telemetry: Telemetry, observer: Observer, scenario: Scenario) 
     limits = {pool.name: pool for region in scenario.regions for pool in region.pools}
     for state in observer.snapshot().pools:
         place = f'region="{state.region}",pool="{state.name}"'
+        said = f"{OPERATOR},{place}"
         spec = limits[state.name]
         nodes = state.nodes.value
         if nodes is not None:
             for name in ("desired", "ready", "serving"):
-                telemetry.put(f'meltguard_pool_nodes{{{place},state="{name}"}}', float(getattr(nodes, name)))
+                telemetry.put(f'meltguard_pool_nodes{{{said},state="{name}"}}', float(getattr(nodes, name)))
             for node in range(nodes.ready):
                 target = f'job="meltguard-exporter",{place},node="{node}",instance="{state.name}-{node}"'
                 telemetry.put(f"up{{{target}}}", 1.0)
-        telemetry.put(f'meltguard_pool_nodes_limit{{{place},bound="max"}}', float(spec.max_nodes))
-        telemetry.put(f"meltguard_pool_gpus_per_node{{{place}}}", float(spec.gpus_per_node))
+        telemetry.put(f'meltguard_pool_nodes_limit{{{said},bound="max"}}', float(spec.max_nodes))
+        telemetry.put(f"meltguard_pool_gpus_per_node{{{said}}}", float(spec.gpus_per_node))
         if (seconds := state.seconds_to_slowdown.value) is not None:
             lowest = min(seconds, NEVER_SECONDS)
             whole = f'{place},node="any",gpu="hottest",uuid="{state.name}"'
@@ -204,7 +206,7 @@ def _sample_controller(
     for region in scenario.regions:
         rung = rungs.get(region.name, 0)
         telemetry.rungs[region.name].append(rung)
-        telemetry.put(f'meltguard_controller_rung{{region="{region.name}"}}', float(rung))
+        telemetry.put(f'meltguard_controller_rung{{{OPERATOR},region="{region.name}"}}', float(rung))
     for forecast in forecasts.demand:
         place = f'region="{forecast.key.region}",tier="{forecast.key.tier}"'
         for phase in SurgePhase:
@@ -220,10 +222,10 @@ def _sample_controller(
             step = min(gpus.shape[1] - 1, max(0, round(minutes * 60 / forecast.step_seconds) - 1))
             horizon = f'horizon="{minutes * 60}"'
             telemetry.put(f"meltguard_forecast_gpus_needed{{{labels},{horizon}}}", float(gpus[level, step]))
-    telemetry.put('meltguard_controller_leader{job="meltguard-operator"}', 1.0)
+    telemetry.put(f"meltguard_controller_leader{{{OPERATOR}}}", 1.0)
     telemetry.put("meltguard_controller_last_pass_timestamp_seconds", now)
     telemetry.put("meltguard_forecast_last_success_timestamp_seconds", now)
-    telemetry.put('meltguard_controller_input_age_seconds{input="thermal"}', 5.0)
+    telemetry.put(f'meltguard_controller_input_age_seconds{{{OPERATOR},input="thermal"}}', 5.0)
     telemetry.put('meltguard_controller_actions_total{kind="nodes",result="done"}', now / 60.0)
 
 
