@@ -11,12 +11,26 @@ from openfeature.evaluation_context import EvaluationContext
 from controller.adapters.flags.rendering import FlagRequest, render_flags
 from controller.adapters.ports import RenderedFlags
 from controller.planning.flags import flag_set
-from controller.types import Policy, Rung
-from tests.planning_samples import policy
+from controller.types import Ladder, Policy, Rung
+from tests import planning_samples
 
 USERS = tuple(f"user-{number}" for number in range(400))
 CODE_DEFAULT = -1
 """What the consumer's own default is in these tests, so that a flag that leaves it to the consumer can be seen."""
+QUOTAS, SHARES = (10, 5, 3), (0.5, 0.25, 0.1)
+"""Steps of the two rungs with steps: few, so that the documents stay short, and fixed, so that they stay the same."""
+
+
+def policy(*arguments: int, **changes: object) -> Policy:
+    """Return the sample policy with a ladder of few steps."""
+    made = planning_samples.policy(*arguments, **changes)
+    kept = [
+        step
+        for step in made.ladder.steps
+        if not (step.rung is Rung.LOWER_FREE_QUOTA and step.images_per_day not in QUOTAS)
+        and not (step.rung is Rung.SHED and step.admission_ratio not in SHARES)
+    ]
+    return replace(made, ladder=Ladder(steps=tuple(kept)))
 
 
 def first_of(rung: Rung, given: Policy | None = None) -> int:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from controller.cli import demo, replay
+from controller.cli import demo, explain, plan, replay
 from controller.cli import operator as operator_command
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
@@ -22,8 +22,6 @@ from inference import cli as inference_cli
 EXIT_INTERRUPTED = 130
 
 NOT_BUILT: dict[str, str] = {
-    "plan": "Make one dry-run decision from files or a live cluster.",
-    "explain": "Say why a decision was made, from the audit log.",
     "pause": "Pause one direction of a pool or policy.",
     "resume": "End a pause.",
     "approve": "Approve rung 7 for a while.",
@@ -51,7 +49,9 @@ def build_app() -> typer.Typer:
     mount(app, demo.demo, name="demo", section="demo")
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
+    mount(app, plan.plan, name="plan", section="plan")
     mount(app, replay.replay, name="replay", section="replay")
+    mount(app, explain.explain, name="explain", section="explain")
     mount(app, operator_command.operator, name="operator", section="operator")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     mount(app, inference_cli.serve, name="serve", section="serve")

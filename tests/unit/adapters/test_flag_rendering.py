@@ -11,8 +11,8 @@ import pytest
 from controller.adapters.flags.stages import MAX_EXPIRY_SECONDS, expiry_path, stage_seconds
 from controller.adapters.flags.validation import FlagSetError, validate_flags
 from controller.types import Rung
-from tests.flag_samples import CODE_DEFAULT, USERS, Consumer, first_of, rendered, rendered_ago
-from tests.planning_samples import NOW, policy
+from tests.flag_samples import CODE_DEFAULT, USERS, Consumer, first_of, policy, rendered, rendered_ago
+from tests.planning_samples import NOW
 
 LIVE = -60.0
 DISABLED = first_of(Rung.DISABLE_FREE)
