@@ -69,7 +69,8 @@ def main() -> int:
             verdicts = [job.result() for job in jobs]
     seconds = sorted(value for verdict in verdicts for value in verdict.takeover_seconds)
     document = {
-        "failovers": len(seconds),
+        "failovers": sum(verdict.num_failovers for verdict in verdicts),
+        "terms_of_leaders": len(seconds) + len(verdicts),
         "writes_with_effect": sum(verdict.num_effects for verdict in verdicts),
         "older_epoch_after_newer_on_an_object": sum(len(verdict.older_after_newer) for verdict in verdicts),
         "older_epoch_after_newer_elsewhere": sum(len(verdict.landed_late) for verdict in verdicts),

@@ -70,7 +70,7 @@ class Verdict:
         older_after_newer: Writes to an object by an older epoch than the one before.
         landed_late: Writes by an older epoch after a newer one had written anything; each on an object that the newer
             had not touched yet.
-        takeover_seconds: From the fault to the new leader, ascending.
+        takeover_seconds: From a leader's last renewal that reached the API to its successor's first, ascending.
     """
 
     num_failovers: int = 0
@@ -117,6 +117,52 @@ class LedgerCapacity:
         except errors.KubernetesError as error:
             return SizeReceipt(outcome=WriteOutcome.TIME_OUT, text=str(error))
         return SizeReceipt(outcome=WriteOutcome.DONE, text="written", wrote=True)
+
+
+class LeaseDiary:
+    """Watches the Lease: when each term was renewed last, and when the next began, by the clock of this machine."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Begin to watch."""
+        self._cluster = cluster
+        self._stop = threading.Event()
+        self.renewed: dict[int, datetime] = {}
+        self.acquired: dict[int, datetime] = {}
+        threading.Thread(target=self._run, name="lease-diary", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+
+    def takeovers(self) -> list[float]:
+        """Return the seconds between a term's last renewal and the beginning of the next, ascending."""
+        pairs = [(epoch, at) for epoch, at in self.acquired.items() if epoch - 1 in self.renewed]
+        return sorted((at - self.renewed[epoch - 1]).total_seconds() for epoch, at in pairs)
+
+    def _run(self) -> None:
+        client = self._cluster.client_at(self._cluster.control_plane.url, read_seconds=5.0)
+        while not self._stop.is_set():
+            try:
+                listed = client.list(self._cluster.leases)
+                version = listed["metadata"]["resourceVersion"]
+                for entry in listed["items"]:
+                    self._take(entry["spec"])
+                events = client.watch(
+                    self._cluster.leases, resource_version=version, timeout_seconds=60.0, silence_seconds=5.0
+                )
+                try:
+                    for event in events:
+                        self._take(event["object"]["spec"])
+                finally:
+                    events.close()
+            except errors.KubernetesError:
+                continue
+
+    def _take(self, spec: dict[str, Any]) -> None:
+        epoch = int(spec.get("leaseTransitions") or 0)
+        if spec.get("holderIdentity"):
+            self.renewed[epoch] = datetime.fromisoformat(spec["renewTime"])
+            self.acquired.setdefault(epoch, datetime.fromisoformat(spec["acquireTime"]))
 
 
 class Ledger:
@@ -200,7 +246,8 @@ class FailoverRig:
         self.replicas = replicas
         self.settings = settings
         self.ledger = Ledger(cluster)
-        self.takeover_seconds: list[float] = []
+        self.diary = LeaseDiary(cluster)
+        self.num_failovers = 0
 
     def leader(self) -> Replica | None:
         """Return who leads now; None while nobody does."""
@@ -221,27 +268,41 @@ class FailoverRig:
     def fail_over(self, chance: random.Random) -> None:
         """Let the leader act for a moment, break its connections at random, and wait for the other."""
         former = self.await_leader()
-        time.sleep(chance.uniform(0.0, 0.6))
+        for name in POOLS:
+            # Somebody else shrinks every pool, so that there is always something to be done.
+            patch = {"data": {"replicas": "4", "epoch": "0", "decision": ""}}
+            self.cluster.client.merge_patch(self.cluster.config_maps, f"pool-{name}", patch)
+        self._await_effect(former)
+        time.sleep(chance.uniform(0.0, 0.5))
         fault = chance.choice(FAULTS)
         former.proxy.inject(fault)
         if chance.random() < 0.3:
             former.proxy.cut_connections()
-        began = time.monotonic()
         # A fault that hits writes alone need not cost the lease; then nothing else is left to fail over from.
         if fault.method == "PATCH":
             time.sleep(1.0)
             former.proxy.inject(Fault(kind=FaultKind.DROP, path="/leases"))
-            began = time.monotonic()
         if fault.kind is FaultKind.LATENCY and fault.method is None:
             former.proxy.inject(Fault(kind=FaultKind.DROP, path="/leases"))
         self.await_leader(other_than=former)
-        self.takeover_seconds.append(time.monotonic() - began)
+        self.num_failovers += 1
         former.proxy.clear()
+
+    def _await_effect(self, leader: Replica) -> None:
+        """Wait until the present term has had effect on a pool, so that there is something to be torn apart."""
+        until = time.monotonic() + 10.0
+        while time.monotonic() < until and leader.operator.is_leading:
+            epoch = leader.operator.status().epoch
+            recent = self.ledger.effects[-20:]
+            if any(effect.epoch == epoch and effect.name.startswith("pool-") for effect in recent):
+                return
+            time.sleep(0.02)
 
     def verdict(self) -> Verdict:
         """Return what the ledger says."""
         self.ledger.close()
-        found = Verdict(num_failovers=len(self.takeover_seconds), takeover_seconds=sorted(self.takeover_seconds))
+        self.diary.close()
+        found = Verdict(num_failovers=self.num_failovers, takeover_seconds=self.diary.takeovers())
         effects = sorted(self.ledger.effects, key=lambda effect: effect.version)
         found.num_effects = len(effects)
         newest_of: dict[str, int] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from controller.adapters.capacity.port import ClusterCapacity
@@ -94,7 +95,8 @@ class BoundFleet:
             )
             for spec in policy.pools
         )
-        return Observed(snapshot=fleet.change(replace(seen, pools=states)), sizes=sizes)
+        messages = tuple(text for size in sizes.values() if size.value is not None for text in size.value.messages)
+        return Observed(snapshot=fleet.change(replace(seen, pools=states)), sizes=sizes, problems=messages)
 
     def forecasts(self, policy: Policy, now: datetime) -> ForecastSet:
         """Return forecasts that agree with the load."""
@@ -146,14 +148,16 @@ class Running:
         return value or 0.0
 
 
-def make_operator(cluster: Any, fleet: FakeFleet, *, url: str = "", identity: str = "a", **settings: Any) -> Running:
+def make_operator(
+    cluster: Any, fleet: FakeFleet, *, url: str = "", kubeconfig: Path | None = None, **settings: Any
+) -> Running:
     """Return an operator of a cluster whose fleet is made up; nothing is started.
 
     Args:
         cluster: The namespace (tests.operator_cluster.Cluster).
         fleet: What it sees.
         url: Address of the API; a proxy's for faults.
-        identity: Name of the replica.
+        kubeconfig: How to reach the API; None for the administrator's way to ``url``.
         settings: Settings that differ from the quick ones of tests.
 
     Returns:
@@ -168,7 +172,7 @@ def make_operator(cluster: Any, fleet: FakeFleet, *, url: str = "", identity: st
         "stop_seconds": 8.0,
         "watch": FAST_WATCH,
     }
-    chosen = OperatorSettings(namespace=cluster.namespace, identity=identity, **{**quick, **settings})
+    chosen = OperatorSettings(namespace=cluster.namespace, **{"identity": "a", **quick, **settings})
     metrics = ControllerMetrics()
     audit: list[bytes] = []
 
@@ -186,7 +190,7 @@ def make_operator(cluster: Any, fleet: FakeFleet, *, url: str = "", identity: st
 
         return World(make_ports=ports)
 
-    access = open_access(cluster.kubeconfig_at(url or cluster.control_plane.url))
+    access = open_access(kubeconfig or cluster.kubeconfig_at(url or cluster.control_plane.url))
     operator = build_operator(access, chosen, make_world, lambda lines: audit.extend(lines), metrics)
     return Running(operator, metrics, audit)
 

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from controller.cli import demo, replay
+from controller.cli import approve, demo, explain, lift, limit, pause, plan, replay, report, resume
 from controller.cli import operator as operator_command
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
@@ -22,14 +22,6 @@ from inference import cli as inference_cli
 EXIT_INTERRUPTED = 130
 
 NOT_BUILT: dict[str, str] = {
-    "plan": "Make one dry-run decision from files or a live cluster.",
-    "explain": "Say why a decision was made, from the audit log.",
-    "pause": "Pause one direction of a pool or policy.",
-    "resume": "End a pause.",
-    "approve": "Approve rung 7 for a while.",
-    "limit": "Set a rung by hand for a duration.",
-    "lift": "Lift a limit by hand.",
-    "report": "Compare what advisory mode would have done with what happened.",
     "init": "Write a starting policy from a live cluster.",
     "doctor": "Check a live installation.",
 }
@@ -51,8 +43,16 @@ def build_app() -> typer.Typer:
     mount(app, demo.demo, name="demo", section="demo")
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
+    mount(app, plan.plan, name="plan", section="plan")
     mount(app, replay.replay, name="replay", section="replay")
     mount(app, operator_command.operator, name="operator", section="operator")
+    mount(app, explain.explain, name="explain", section="explain")
+    mount(app, report.report, name="report", section="report")
+    mount(app, pause.pause, name="pause", section="pause")
+    mount(app, resume.resume, name="resume", section="resume")
+    mount(app, approve.approve, name="approve", section="approve")
+    mount(app, limit.limit, name="limit", section="limit")
+    mount(app, lift.lift, name="lift", section="lift")
     mount(app, exporters_cli.exporter, name="exporter", section="exporter")
     mount(app, inference_cli.serve, name="serve", section="serve")
     mount(app, inference_cli.load, name="load", section="load")

@@ -34,16 +34,15 @@ class DepartureStep:
     text: str
 
 
-def ensure_finalizer(client: KubernetesClient, entry: PolicyEntry) -> None:
-    """Put our finalizer on a policy that lacks it.
-
-    Args:
-        client: The API.
-        entry: The policy; nothing is done when it has the finalizer or is being deleted.
-    """
+def ensure_finalizer(client: KubernetesClient, entry: PolicyEntry) -> str:
+    """Put our finalizer on a policy that lacks it; return why that failed, or nothing."""
     if FINALIZER in entry.identity.finalizers or entry.identity.deleting_since is not None:
-        return
-    _change_finalizers(client, entry, add=True)
+        return ""
+    try:
+        _change_finalizers(client, entry, add=True)
+    except KubernetesError as error:
+        return f"finalizer: {error}"
+    return ""
 
 
 def depart(
@@ -151,7 +150,3 @@ def _change_finalizers(client: KubernetesClient, entry: PolicyEntry, *, add: boo
         client.merge_patch(resource, entry.identity.name, patch)
     except (MissingError, ConflictError):
         return
-    except KubernetesError as error:
-        if not add:
-            raise
-        structlog.get_logger().warning("policy.finalizer_missing", policy=entry.identity.name, error=str(error))

@@ -91,7 +91,7 @@ class Operator:
         self._views: dict[str, PolicyView] = {}
         self._epoch: int | None = None
         self._turned_at = time.monotonic()
-        self._problems: tuple[Problem, ...] = ()
+        self._problems: dict[str, tuple[Problem, ...]] = {}
         self._log = structlog.get_logger()
         settings = parts.settings
         self._tools = RunnerTools(
@@ -136,6 +136,7 @@ class Operator:
                 target=parts.elector.run, args=(self._elector_stop,), name="lease", daemon=True
             )
             self._elector_thread.start()
+            self._threads.append(self._elector_thread)
 
     def stop(self) -> None:
         """End in order: the pass under way first, then the lease, so that nobody leads while we still write."""
@@ -165,6 +166,9 @@ class Operator:
 
     def alive(self) -> str:
         """Return why the process should be restarted; empty while it turns."""
+        ended = [thread.name for thread in self._threads if not thread.is_alive()]
+        if ended and not self._stop.is_set():
+            return f"thread {ended[0]} has ended"
         seconds = time.monotonic() - self._turned_at
         limit = self._parts.settings.stuck_after_seconds
         return f"the loop has not turned for {seconds:.0f} s" if seconds > limit else ""
@@ -185,6 +189,7 @@ class Operator:
         """Return what to show."""
         elector, settings = self._parts.elector, self._parts.settings
         problems = [Problem(code="NotReady", text=text) for text in self.missing()]
+        problems += [Problem(code="WatchFailed", text=copy.problem) for copy in self._copies() if copy.problem]
         if elector is not None and elector.problem:
             problems.append(Problem(code="LeaseNotRenewed", text=elector.problem))
         problems += [
@@ -198,8 +203,12 @@ class Operator:
             epoch=self._epoch,
             advisory=settings.advisory,
             policies=tuple(self._views[name] for name in sorted(self._views)),
-            problems=(*problems, *self._problems),
+            problems=(*problems, *(problem for rows in self._problems.copy().values() for problem in rows)),
         )
+
+    def _copies(self) -> tuple[ListWatch[PolicyEntry] | ListWatch[PoolEntry] | ListWatch[NodeFacts], ...]:
+        """Return the local copies."""
+        return self._parts.policies, self._parts.pools, self._parts.nodes
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -264,12 +273,14 @@ class Operator:
             except ControllerError as error:
                 self._parts.metrics.passes.labels("failed").inc()
                 self._log.warning("pass.policy_failed", policy=name, error=str(error))
-                recorder.record_broken(row, Problem(code=_code(error), text=str(error)), now)
+                problem = Problem(code=_code(error), text=str(error))
+                self._problems[name] = (problem,)
+                recorder.record_broken(row, problem, now)
         known = {row.entry.identity.name for row in rows}
         for name, runner in self._runners.items():
             if name not in known:
                 runner.close()
-        for kept in (self._runners, self._recorders, self._views):
+        for kept in (self._runners, self._recorders, self._views, self._problems):
             for name in [name for name in kept if name not in known]:
                 del kept[name]
 
@@ -281,6 +292,7 @@ class Operator:
             runner = self._runners[name] = PolicyRunner(self._tools, self._store_of(row))
         if row.entry.identity.deleting_since is not None:
             self._views.pop(name, None)
+            self._problems.pop(name, None)
             if not settings.advisory:
                 step = self._depart(row, runner, now)
                 recorder.record_broken(row, Problem(code="Deleting", text=step.text), now)
@@ -289,11 +301,12 @@ class Operator:
             self._views.pop(name, None)
             recorder.record_broken(row, row.problem, now)
             return
-        if not settings.advisory:
-            ensure_finalizer(self._parts.client, row.entry)
+        trouble = "" if settings.advisory else ensure_finalizer(self._parts.client, row.entry)
         began = time.perf_counter()
         result = runner.run(row, now)
         followed = self._follow(row, result, now)
+        found = [workload.problem for workload in followed if workload.problem is not None]
+        self._problems[name] = (*found, *([Problem(code="FinalizerMissing", text=trouble)] if trouble else []))
         with self._parts.metrics.timed("publish"):
             self._views[name] = recorder.record(row, result, followed, now)
         self._log.info(

@@ -117,7 +117,7 @@ class Publisher:
         except KubernetesError as error:
             self._failed(writing, error)
         else:
-            self.forbidden.pop(key[0], None)
+            self.forbidden.pop(_kind(key), None)
             with self._lock:
                 self._tries.pop(key, None)
                 self._written[key] = writing.content
@@ -131,7 +131,7 @@ class Publisher:
         key = writing.key
         tries = self._tries[key] = self._tries.get(key, 0) + 1
         if isinstance(error, ForbiddenError):
-            self.forbidden[key[0]] = str(error)
+            self.forbidden[_kind(key)] = str(error)
         self._log.warning("publish.failed", key="/".join(key), error=str(error), tries=tries)
         if writing.max_tries is not None and tries >= writing.max_tries:
             self._tries.pop(key, None)
@@ -141,6 +141,11 @@ class Publisher:
             self._wanted.setdefault(key, writing)
         least_seconds = error.delay_seconds if not isinstance(error, ConflictError) else 0.0
         self._queue.retry(key, least_seconds=least_seconds)
+
+
+def _kind(key: tuple[str, ...]) -> str:
+    """Return what is written: the status of a kind of object, Events, or a ring."""
+    return "/".join(key[:2]) if key[0] == "status" else key[0]
 
 
 def status_writing(client: KubernetesClient, resource: Resource, name: str, status: dict[str, object]) -> Writing:
@@ -158,10 +163,10 @@ def status_writing(client: KubernetesClient, resource: Resource, name: str, stat
     Returns:
         The writing.
     """
-    filled = _without_empty(status)
-    assert isinstance(filled, dict)
 
     def send() -> None:
+        filled = _without_empty(status)
+        assert isinstance(filled, dict)
         present = client.get(resource, name).get("status") or {}
         change = merge_patch(present, filled)
         if change:

@@ -11,7 +11,7 @@ from controller.adapters.targets import ObjectReference
 from controller.operator.apply import Fence
 from controller.operator.conditions import Problem
 from controller.operator.kubernetes.client import KubernetesClient
-from controller.operator.kubernetes.errors import ConflictError, KubernetesError, MissingError
+from controller.operator.kubernetes.errors import ConflictError, ForbiddenError, KubernetesError, MissingError
 from controller.operator.kubernetes.resources import Resource
 from controller.types import NodeCounts, Sample
 
@@ -126,8 +126,21 @@ class ReplicaFollower:
                 rows = self._client.list(resource).get("items") or []
             except MissingError:
                 continue  # the cluster does not have that kind
+            except ForbiddenError:
+                # Who lacks the right is refused before being told that there is no such kind.
+                if self._is_served(api_version):
+                    raise
+                continue
             for row in rows:
                 target = (row.get("spec") or {}).get("scaleTargetRef") or {}
                 key = str(target.get("kind") or "Deployment"), str(target.get("name"))
                 found[key] = f"{kind} {row['metadata']['name']}"
         return found
+
+    def _is_served(self, api_version: str) -> bool:
+        """Return whether the API has a group at all."""
+        try:
+            self._client.request("GET", f"/apis/{api_version}")
+        except MissingError:
+            return False
+        return True

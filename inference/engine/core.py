@@ -32,6 +32,9 @@ from inference.engine.stream import EventStream
 from inference.engine.waiting import WaitingQueue, next_tier
 from inference.engine.work import ImageTask, Job, partial_marks
 
+DEADLINES_PER_JOB = 16
+"""Deadlines kept for each request under way, at most, before those of ended requests are forgotten."""
+
 
 @dataclass(slots=True)
 class StepWork:
@@ -126,9 +129,16 @@ class EngineCore:
         job = self.new_job(request, stream, now)
         self.jobs[request.request_id] = job
         if request.deadline_at is not None:
-            heapq.heappush(self._deadlines, (request.deadline_at, request.request_id))
+            self._note_deadline(request.deadline_at, request.request_id)
         self.queue.add(job)
         self.arrivals.add(request.priority_weight, num_tokens, now)
+
+    def _note_deadline(self, deadline_at: float, request_id: str) -> None:
+        heapq.heappush(self._deadlines, (deadline_at, request_id))
+        # Deadlines of what has ended long before them would pile up.
+        if len(self._deadlines) > DEADLINES_PER_JOB * (len(self.jobs) + 1):
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self.jobs]
+            heapq.heapify(self._deadlines)
 
     def new_job(self, request: GenerationRequest, stream: EventStream, now: float) -> Job:
         """Make a job for a request as it would be queued now, without queueing it.
@@ -279,7 +289,8 @@ class EngineCore:
         # All that is sent is read before any row gets another number: the runner still has the old ones.
         for image in marked:
             self._tell(image, now)
-        for image in marked:
+        # From the last row down: images that end together then leave no gap that another of them would be moved into.
+        for image in sorted(marked, key=lambda image: image.rows[0], reverse=True):
             if image.is_done:
                 self._finish(image, now)
         return StepReport(

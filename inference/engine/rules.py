@@ -8,7 +8,9 @@ from inference.engine.errors import UnsupportedRequestError
 from inference.engine.requests import MAX_IMAGES_PER_REQUEST, MAX_PARTIAL_IMAGES, GenerationRequest
 from inference.engine.runner import DrawingModel
 
-MAX_TEMPERATURE = 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
+"""Below the first, logits over the temperature would leave the range of numbers; 0 itself is greedy."""
+MAX_TOP_K = 1_000_000
 MAX_PRIORITY_WEIGHT = 1e6
 
 
@@ -31,8 +33,12 @@ def check_request(request: GenerationRequest, model: DrawingModel) -> None:
         (request.size in description.tokens_by_size, "size", f"one of {sizes}"),
         (1 <= request.num_images <= MAX_IMAGES_PER_REQUEST, "n", f"1 to {MAX_IMAGES_PER_REQUEST}"),
         (0 <= request.num_partial_images <= MAX_PARTIAL_IMAGES, "partial_images", f"0 to {MAX_PARTIAL_IMAGES}"),
-        (0.0 <= sampling.temperature <= MAX_TEMPERATURE, "temperature", f"0 to {MAX_TEMPERATURE:g}"),
-        (sampling.top_k is None or sampling.top_k >= 1, "top_k", "1 or more"),
+        (
+            sampling.temperature == 0.0 or MIN_TEMPERATURE <= sampling.temperature <= MAX_TEMPERATURE,
+            "temperature",
+            f"0, or {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}",
+        ),
+        (sampling.top_k is None or 1 <= sampling.top_k <= MAX_TOP_K, "top_k", f"1 to {MAX_TOP_K}"),
         (1.0 <= sampling.guidance_scale <= most_guidance, "guidance_scale", f"1 to {most_guidance:g}"),
         (
             1 <= len(request.conditioning.tokens) <= description.max_prompt_tokens,

@@ -41,9 +41,9 @@ def precise(request: pytest.FixtureRequest) -> Sample:
     return SAMPLES[request.param](torch.float64)
 
 
-@pytest.fixture(scope="module", params=list(SAMPLES))
+@pytest.fixture(scope="module", params=["native", "llama", "gpt2"])
 def single(request: pytest.FixtureRequest) -> Sample:
-    """Each network in float32."""
+    """One network of each kind in float32."""
     return SAMPLES[request.param](torch.float32)
 
 
@@ -56,7 +56,7 @@ def test_float64_images_do_not_depend_on_the_batch(precise: Sample, plan: list[A
 
 
 @given(plan=arrivals)
-def test_float32_images_differ_only_atnear_ties(single: Sample, plan: list[Arrival]) -> None:
+def test_float32_images_differ_only_at_near_ties(single: Sample, plan: list[Arrival]) -> None:
     """In float32 a token may differ from unbatched decoding only where the deciding values nearly tie."""
     _, num_ties = near_ties(single, plan, tolerance=NEAR_TIE)
     event(f"near ties: {num_ties}")

@@ -152,7 +152,6 @@ class ListWatch(Generic[Item]):
         self._version = str(answer["metadata"]["resourceVersion"])
         self._known_at = asked_at
         self.num_lists += 1
-        self.problem = ""
         self._on_change(None)
 
     def watch_once(self, stop: threading.Event, *, relist_at: float) -> bool:
