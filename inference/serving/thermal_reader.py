@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import dataclass
 
 import aiohttp
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 import structlog
 
 from inference.engine.ports import ImageEngine, WorkBound
-from inference.guard import GuardSettings, bounded_ratio, stale_ratio
+from inference.guard import GuardSettings, bounded_ratio, seen_drift, stale_ratio
 
 log = structlog.get_logger()
 PERIOD_SECONDS = 1.0
@@ -24,6 +25,7 @@ ANSWER_SECONDS = 0.8
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_READING_AGE_SECONDS = 3.5
 """An older reading says nothing about now."""
+MIN_ELAPSED_SECONDS = 0.1
 LEAST_RATIO = 0.01
 """Below this share no step is worth its heat."""
 
@@ -44,11 +46,26 @@ class _Document(msgspec.Struct, frozen=True):
     gpus: list[_Gpu]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A fresh reading of one GPU.
+
+    Attributes:
+        margin_celsius: Degrees to the first thermal intervention.
+        power_watts: Board power.
+        sustainable_power_watts: Power whose plateau stays below it; None where that is not known.
+    """
+
+    margin_celsius: float
+    power_watts: float
+    sustainable_power_watts: float | None
+
+
 class UnusableReadingError(Exception):
     """The exporter's answer holds no fresh reading of the GPU; the message says what is missing."""
 
 
-def reading_of(body: bytes, gpu: str) -> _Gpu:
+def reading_of(body: bytes, gpu: str) -> Reading:
     """Return a GPU's reading out of the exporter's answer.
 
     Args:
@@ -72,7 +89,11 @@ def reading_of(body: bytes, gpu: str) -> _Gpu:
         raise UnusableReadingError(f"GPU {gpu} has no margin or power now")
     if found.age_seconds is None or found.age_seconds > MAX_READING_AGE_SECONDS:
         raise UnusableReadingError(f"GPU {gpu}'s reading is {found.age_seconds} s old")
-    return found
+    return Reading(
+        margin_celsius=found.thermal_margin_celsius,
+        power_watts=found.power_watts,
+        sustainable_power_watts=found.sustainable_power_watts,
+    )
 
 
 def work_bound(ratio: float, num_slots: int) -> WorkBound:
@@ -109,9 +130,11 @@ class ThermalReader:
         """
         self._engine, self._url, self._gpu = engine, url, gpu
         self._settings = settings or GuardSettings()
-        self.ratio = 1.0
-        self._ratio_at_reading = 1.0
+        self.ratio = self._settings.start_ratio
+        self._ratio_at_reading = self.ratio
         self._read_at: float | None = None
+        self._margin_celsius, self._power_watts = math.nan, math.nan
+        self._drift = np.zeros(1)
         self._started_at = time.monotonic()
         self._problem = ""
 
@@ -139,7 +162,7 @@ class ThermalReader:
             self._seen(reading)
         self._engine.set_bound(work_bound(self.ratio, self._engine.snapshot().num_slots))
 
-    async def _read(self, session: aiohttp.ClientSession) -> _Gpu:
+    async def _read(self, session: aiohttp.ClientSession) -> Reading:
         async with session.get(self._url) as answer:
             if answer.status != 200:
                 raise UnusableReadingError(f"the exporter answers {answer.status}")
@@ -147,21 +170,31 @@ class ThermalReader:
                 raise UnusableReadingError(f"the exporter's answer has more than {MAX_ANSWER_BYTES} bytes")
             return reading_of(await answer.read(), self._gpu)
 
-    def _seen(self, reading: _Gpu) -> None:
+    def _seen(self, reading: Reading) -> None:
         now = time.monotonic()
         elapsed = PERIOD_SECONDS if self._read_at is None else now - self._read_at
+        margin, power = np.array([reading.margin_celsius]), np.array([reading.power_watts])
+        self._drift = seen_drift(
+            self._drift,
+            cooled_celsius=margin - self._margin_celsius,
+            added_watts=power - self._power_watts,
+            elapsed_seconds=max(elapsed, MIN_ELAPSED_SECONDS),
+            settings=self._settings,
+        )
         sustainable = math.nan if reading.sustainable_power_watts is None else reading.sustainable_power_watts
         bound = bounded_ratio(
             np.array([self.ratio]),
-            margin_celsius=np.array([reading.thermal_margin_celsius], dtype=np.float64),
-            power_watts=np.array([reading.power_watts], dtype=np.float64),
+            margin_celsius=margin,
+            power_watts=power,
             elapsed_seconds=elapsed,
+            drift_celsius_per_second=self._drift,
             sustainable_power_watts=np.array([sustainable]),
             settings=self._settings,
         )
         if self._problem:
             log.info("guard.readings_back", gpu=self._gpu)
             self._problem = ""
+        self._margin_celsius, self._power_watts = reading.margin_celsius, reading.power_watts
         self._read_at, self.ratio = now, float(bound[0])
         self._ratio_at_reading = self.ratio
 

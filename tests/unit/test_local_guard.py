@@ -54,3 +54,24 @@ def test_blind_bound_holds_then_falls_to_its_floor_and_never_rises(last: float, 
     at = [float(stale_ratio(np.array([last]), age_seconds=age)[0]) for age in (0.0, young, old)]
     assert at[0] == last
     assert at[0] >= at[1] >= at[2] >= min(last, SETTINGS.floor_ratio) - 1e-12
+
+
+def test_close_to_the_limit_the_bound_stays_within_what_is_sustainable() -> None:
+    """Where sustainable power is known it caps the bound at a small margin, and says nothing at a large one."""
+
+    def bound(margin: float, sustainable: float) -> float:
+        return float(
+            bounded_ratio(
+                np.array([1.0]),
+                margin_celsius=np.array([margin]),
+                power_watts=np.array([690.0]),
+                elapsed_seconds=1.0,
+                sustainable_power_watts=np.array([sustainable]),
+            )[0]
+        )
+
+    span_watts = (SETTINGS.busy_watts - SETTINGS.idle_watts) * SETTINGS.leakage_ratio
+    half = SETTINGS.idle_watts + 0.5 * span_watts
+    assert abs(bound(6.0, half) - 0.5) < 1e-9
+    assert bound(20.0, half) == 1.0
+    assert bound(6.0, float("nan")) > 0.9
