@@ -3,7 +3,7 @@
     python benchmarks/decisions.py [--seeds 20] [--rival-seeds 3] [--scenario march-2025] [--policies ...] [--no-guard]
 
 Prints one line a run and a verdict for each requirement: throttled GPU-seconds where the oracle has none, lost requests
-against the oracle's, waits, GPU-hours, restores within the flap budget, and that no policy beats the oracle.
+against the oracle's, waits, GPU-hours, rungs left within the flap budget, and that no policy beats the oracle.
 """
 
 from __future__ import annotations
@@ -41,16 +41,18 @@ def worst_wait_seconds(run: RunRecord) -> float:
     return max(figures.wait_seconds.p95 for figures in run.figures.tiers.values())
 
 
-def rung_changes_per_hour(run: RunRecord) -> float:
-    """Return the most restores of limits in any region and hour."""
-    times = defaultdict(list)
+def rungs_left_per_hour(run: RunRecord) -> int:
+    """Return how often a rung was left for a milder one, at most in any region and hour; steps of a rung are a ramp."""
+    times, rungs = defaultdict(list), defaultdict(int)
     for mark in run.decisions:
-        if mark.kind == "restore":
+        if mark.kind == "restore" and mark.rung < rungs[mark.region]:
             times[mark.region].append(mark.at)
+        if mark.kind in ("limit", "restore"):
+            rungs[mark.region] = mark.rung
     most = 0
     for marks in times.values():
         most = max([most, *(sum(0.0 <= (b - a).total_seconds() < 3600.0 for b in marks) for a in marks)])
-    return float(most)
+    return most
 
 
 def verdicts(scenario: Scenario, run: RunRecord, bound: RunRecord) -> list[tuple[str, bool, str]]:
@@ -85,9 +87,9 @@ def verdicts(scenario: Scenario, run: RunRecord, bound: RunRecord) -> list[tuple
             f"{ours.gpu_hours:.0f} against {best.gpu_hours:.0f}",
         ),
         (
-            "restores within the flap budget",
-            rung_changes_per_hour(run) <= budget,
-            f"{rung_changes_per_hour(run):.0f} of {budget}",
+            "rungs left within the flap budget",
+            rungs_left_per_hour(run) <= budget,
+            f"{rungs_left_per_hour(run)} of {budget}, {run.figures.flag_changes} changes of flags",
         ),
     ]
     if scenario.name in ("false-surge", "failed-fan"):
@@ -108,6 +110,7 @@ def run_scenario(scenario: Scenario, policies: tuple[str, ...], seeds: int, riva
                 f"max {figures.max_temperature_celsius:6.2f} lost {lost_ratio(run):7.2%} "
                 f"paid {lost_ratio(run, 'paid'):7.3%} p95 {worst_wait_seconds(run):4.0f} s "
                 f"GPU-hours {figures.gpu_hours:7.1f} harm {run_harm(run, scenario):9.1f} "
+                f"flags {figures.flag_changes:4} "
                 f"processor {time.process_time() - began:5.1f} s",
                 flush=True,
             )

@@ -1,4 +1,4 @@
-"""How long a flag change takes to reach admission: by file, and by a flagd sync stream.
+"""How long a flag change takes to reach admission: by file, and by the operator's sync stream.
 
 Run it with `python benchmarks/serving_flags.py [--changes 40]`. A pod serves the stand-in engine; each change closes or
 opens the region for the free tier, and requests are sent in a row until the first that is answered by the new flag. The
@@ -12,51 +12,20 @@ import argparse
 import json
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import grpc
 import structlog
-from openfeature.schemas.protobuf.flagd.sync.v1 import sync_pb2, sync_pb2_grpc
 
+from controller.adapters.flags.sync_server import SyncServer, SyncSettings
 from inference.stepped.engine import SteppedEngine
 from tests.flag_documents import flag_document, write_flags
 from tests.inference_server import RunningServer, running_server
-from tools.real_parts.processes import LOOPBACK, free_port
 
 GIVE_UP_SECONDS = 10.0
-
-
-class FlagStream(sync_pb2_grpc.FlagSyncServiceServicer):
-    """Sends each set that it is handed to whoever listens."""
-
-    def __init__(self) -> None:
-        """Begin with nothing limited."""
-        self.current = flag_document(1)
-        self.changed = threading.Condition()
-
-    def SyncFlags(self, request: Any, context: Any) -> Iterator[Any]:
-        """Stream the sets; named by flagd's protocol."""
-        del request
-        sent = None
-        while context.is_active():
-            with self.changed:
-                while self.current == sent and context.is_active():
-                    self.changed.wait(0.5)
-                sent = self.current
-            yield sync_pb2.SyncFlagsResponse(flag_configuration=sent)
-
-    def hand_over(self, document: str) -> None:
-        """Send a set."""
-        with self.changed:
-            self.current = document
-            self.changed.notify_all()
 
 
 def delays(server: RunningServer, hand_over: Callable[[str], None], num_changes: int) -> list[float]:
@@ -73,6 +42,11 @@ def delays(server: RunningServer, hand_over: Callable[[str], None], num_changes:
         # Not in step with the looks at the file.
         time.sleep(0.05 + 0.013 * (number % 11))
     return found
+
+
+def publish(sync: SyncServer, text: str) -> None:
+    """Hand a set to the stream."""
+    sync.publish(text, int(json.loads(text)["metadata"]["revision"]))
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
@@ -94,16 +68,14 @@ def main() -> None:
         engine = SteppedEngine(tokens_per_second=100_000.0)
         with running_server(engine, flags=str(path)) as server:
             by_file = delays(server, lambda text: write_flags(path, text), num_changes)
-    stream, port = FlagStream(), free_port()
-    sync = grpc.server(ThreadPoolExecutor(2))
-    sync_pb2_grpc.add_FlagSyncServiceServicer_to_server(stream, sync)
-    sync.add_insecure_port(f"{LOOPBACK}:{port}")
-    sync.start()
+    sync = SyncServer(SyncSettings(listen="127.0.0.1:0", fresh_seconds=600.0))
+    port = sync.start()
+    sync.publish(flag_document(1), 1)
     engine = SteppedEngine(tokens_per_second=100_000.0)
-    with running_server(engine, flags=f"grpc://{LOOPBACK}:{port}") as server:
+    with running_server(engine, flags=f"grpc://127.0.0.1:{port}") as server:
         server.wait(lambda: server.server.pod.provider.state().revision == 1)
-        by_sync = delays(server, stream.hand_over, num_changes)
-    sync.stop(grace=0).wait(5)
+        by_sync = delays(server, lambda text: publish(sync, text), num_changes)
+    sync.stop()
     print(json.dumps({"changes": num_changes, "file_seconds": summary(by_file), "sync_seconds": summary(by_sync)}))
 
 

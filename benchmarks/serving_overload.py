@@ -33,23 +33,31 @@ from typing import Any
 MELTGUARD = str(Path(sys.executable).parent / "meltguard")
 MAX_WAIT_SECONDS = 15.0
 WARM_SECONDS = 120.0
-TOKENS_PER_IMAGE = 64
 
 
 @dataclass
 class QueueWatch:
-    """The fullest queue that was seen, looked at once a second."""
+    """The fullest queue that was seen, looked at once a second, and how long liveness took to answer."""
 
     url: str
     depth: float = 0.0
     tokens: float = 0.0
     num_looks: int = 0
+    num_unanswered: int = 0
+    probe_seconds: list[float] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         """Look until stopped."""
         while not self._stop.wait(1.0):
-            values = metrics(self.url)
+            began = time.perf_counter()
+            try:
+                urllib.request.urlopen(f"{self.url}/livez", timeout=10).close()
+                self.probe_seconds.append(time.perf_counter() - began)
+                values = metrics(self.url)
+            except OSError:
+                self.num_unanswered += 1
+                continue
             self.depth = max(self.depth, values["meltguard_inference_queue_depth"])
             self.tokens = max(self.tokens, values["meltguard_inference_queue_tokens"])
             self.num_looks += 1
@@ -100,12 +108,12 @@ def offer(url: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
     return found
 
 
-def overload(model: str, slots: int, seconds: float) -> dict[str, Any]:
+def overload(model: str, slots: int, seconds: float, tokens_per_image: int) -> dict[str, Any]:
     """Run the three loads; return the figures."""
     with serving(model, slots) as url:
         # Warm up, then let the engine say what a full batch gets done.
         offer(url, 20.0, 3.0, seed=99)
-        capacity = metrics(url)["meltguard_inference_capacity_tokens_per_second"] / TOKENS_PER_IMAGE
+        capacity = metrics(url)["meltguard_inference_capacity_tokens_per_second"] / tokens_per_image
         calm = offer(url, 0.9 * capacity, seconds / 2, seed=1)
         peak = offer(url, 1.1 * capacity, seconds / 2, seed=2)
         watch = QueueWatch(url)
@@ -128,6 +136,8 @@ def overload(model: str, slots: int, seconds: float) -> dict[str, Any]:
         "queue_depth_max": watch.depth,
         "queue_tokens_max": watch.tokens,
         "queue_looks": watch.num_looks,
+        "probes_unanswered": watch.num_unanswered,
+        "probe_seconds_max": round(max(watch.probe_seconds), 4),
         "goodput_images_per_second": over["served_images_per_second"],
         "peak_images_per_second": best,
         "goodput_ratio": round(over["served_images_per_second"] / best, 4),
@@ -148,8 +158,9 @@ def main() -> None:
     parser.add_argument("--model", default="test-pattern:1280", help="what is served")
     parser.add_argument("--slots", type=int, default=8, help="rows of a full batch")
     parser.add_argument("--seconds", type=float, default=120.0, help="length of the overload")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of one image of that model")
     arguments = parser.parse_args()
-    print(json.dumps(overload(arguments.model, arguments.slots, arguments.seconds)))
+    print(json.dumps(overload(arguments.model, arguments.slots, arguments.seconds, arguments.tokens)))
 
 
 if __name__ == "__main__":

@@ -39,64 +39,102 @@ def require_extra(command: str, *modules: str) -> None:
 Output = Annotated[OutputFormat, typer.Option("--output", help="How results are written to stdout.")]
 
 
+Listen = Annotated[str, typer.Option("--listen", help="HOST:PORT to serve at; port 0 chooses one.")]
+Model = Annotated[
+    str, typer.Option("--model", help="digits, a model directory, or test-pattern[:TOKENS_PER_SECOND] (no torch).")
+]
+Upstream = Annotated[
+    str | None, typer.Option("--upstream", help="Stand before the OpenAI-compatible image server at this address.")
+]
+UpstreamModel = Annotated[
+    str | None, typer.Option("--upstream-model", help="Its model; default: the first one that it lists.")
+]
+UpstreamKey = Annotated[
+    str | None, typer.Option("--upstream-key", help="Bearer token for it; better set as MELTGUARD_SERVE__UPSTREAM_KEY.")
+]
+UpstreamSizes = Annotated[
+    str, typer.Option("--upstream-sizes", help="Its sizes and their tokens, such as 1024x1024=4096, with commas.")
+]
+Flags = Annotated[
+    str | None, typer.Option("--flags", help="flagd JSON file, or grpc://HOST:PORT of a flagd sync stream.")
+]
+Region = Annotated[str, typer.Option("--region", help="Region of this pod.")]
+OtherRegions = Annotated[
+    str, typer.Option("--other-regions", help="Regions whose users may be routed here, with commas.")
+]
+Redis = Annotated[str | None, typer.Option("--redis", help="redis://HOST:PORT/DB for quotas; default: in memory.")]
+Exporter = Annotated[
+    str | None,
+    typer.Option("--exporter", help="http://HOST_IP:9400/api/v1/gpus of the node's exporter, for the local guard."),
+]
+Gpu = Annotated[str, typer.Option("--gpu", help="UUID or index of the engine's GPU at the exporter.")]
+TrustedProxies = Annotated[
+    str, typer.Option("--trusted-proxies", help="Networks whose headers about users are believed, with commas.")
+]
+Grace = Annotated[str, typer.Option("--grace", help="Time that work gets to finish after SIGTERM.")]
+MaxWait = Annotated[str, typer.Option("--max-wait", help="Longest wait for a slot that is admitted.")]
+TrainDigits = Annotated[
+    bool, typer.Option("--train-digits", help="Train the digit model first where it is not there yet.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Slots = Annotated[int, typer.Option("--slots", min=2, max=1024, help="Rows of a full batch.")]
+
+
 def serve(
-    listen: Annotated[
-        str, typer.Option("--listen", help="HOST:PORT to serve at; port 0 chooses one.")
-    ] = "0.0.0.0:8000",
-    model: Annotated[
-        str, typer.Option("--model", help="digits, a model directory, or test-pattern[:TOKENS_PER_SECOND] (no torch).")
-    ] = "digits",
-    flags: Annotated[
-        str | None, typer.Option("--flags", help="flagd JSON file, or grpc://HOST:PORT of a flagd sync stream.")
-    ] = None,
-    region: Annotated[str, typer.Option("--region", help="Region of this pod.")] = "local",
-    other_regions: Annotated[
-        str, typer.Option("--other-regions", help="Regions whose users may be routed here, with commas.")
-    ] = "",
-    redis: Annotated[
-        str | None, typer.Option("--redis", help="redis://HOST:PORT/DB for quotas; default: in memory.")
-    ] = None,
-    exporter: Annotated[
-        str | None,
-        typer.Option("--exporter", help="http://HOST_IP:9400/api/v1/gpus of the node's exporter, for the local guard."),
-    ] = None,
-    gpu: Annotated[str, typer.Option("--gpu", help="UUID or index of the engine's GPU at the exporter.")] = "0",
-    trusted_proxies: Annotated[
-        str, typer.Option("--trusted-proxies", help="Networks whose headers about users are believed, with commas.")
-    ] = "127.0.0.0/8,::1/128",
-    grace: Annotated[str, typer.Option("--grace", help="Time that work gets to finish after SIGTERM.")] = "30s",
-    max_wait: Annotated[str, typer.Option("--max-wait", help="Longest wait for a slot that is admitted.")] = "30s",
-    train_digits: Annotated[
-        bool, typer.Option("--train-digits", help="Train the digit model first where it is not there yet.")
-    ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    slots: Annotated[int, typer.Option("--slots", min=2, max=1024, help="Rows of a full batch.")] = 16,
+    listen: Listen = "0.0.0.0:8000",
+    model: Model = "digits",
+    upstream: Upstream = None,
+    upstream_model: UpstreamModel = None,
+    upstream_key: UpstreamKey = None,
+    upstream_sizes: UpstreamSizes = "",
+    flags: Flags = None,
+    region: Region = "local",
+    other_regions: OtherRegions = "",
+    redis: Redis = None,
+    exporter: Exporter = None,
+    gpu: Gpu = "0",
+    trusted_proxies: TrustedProxies = "127.0.0.0/8,::1/128",
+    grace: Grace = "30s",
+    max_wait: MaxWait = "30s",
+    train_digits: TrainDigits = False,
+    device: Device = "auto",
+    slots: Slots = 16,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Serve images under quotas, flags and the heat of the GPU."""
     require_extra("serve", "aiohttp", "limits", "openfeature")
     from inference.admission.callers import parse_networks
-    from inference.serving.command import run_server
-    from inference.serving.engines import open_model, train_where_missing
-    from inference.serving.settings import ServeSettings, parse_address, parse_regions, parse_seconds
+    from inference.serving import settings as options
 
-    host, port = parse_address(listen)
-    settings = ServeSettings(
+    host, port = options.parse_address(listen)
+    settings = options.ServeSettings(
         host=host,
         port=port,
         region=region,
-        other_regions=parse_regions(other_regions),
+        other_regions=options.parse_regions(other_regions),
         flags=flags,
-        redis_url=redis,
-        exporter_url=exporter,
+        redis_url=options.parse_redis(redis),
+        exporter_url=options.parse_url(exporter, "--exporter"),
         gpu=gpu,
         trusted=parse_networks(trusted_proxies),
-        grace_seconds=parse_seconds(grace, "--grace"),
-        max_wait_seconds=parse_seconds(max_wait, "--max-wait"),
+        grace_seconds=options.parse_seconds(grace, "--grace"),
+        max_wait_seconds=options.parse_seconds(max_wait, "--max-wait"),
     )
-    if train_digits:
-        train_where_missing(model)
-    engine = open_model(model, num_slots=slots, device=device)
+    from inference.serving.engines import EngineChoice, open_chosen
+
+    choice = EngineChoice(
+        model=model,
+        num_slots=slots,
+        device=device,
+        trains_digits=train_digits,
+        upstream_url=options.parse_url(upstream, "--upstream"),
+        upstream_model=upstream_model,
+        upstream_key=upstream_key,
+        upstream_sizes=upstream_sizes,
+    )
+    engine = open_chosen(choice)
+    from inference.serving.command import run_server
+
     run_server(settings, engine, announces=output is OutputFormat.JSON)
 
 
@@ -124,14 +162,12 @@ def load(
 ) -> None:
     """Offer a server open-loop load and say what its users saw."""
     require_extra("load", "aiohttp")
-    from inference.errors import InferenceSettingsError
     from inference.load.command import load_json, load_text, run_load
     from inference.load.generator import RequestShape
     from inference.load.plan import LoadSettings, parse_shares
-    from inference.serving.settings import parse_seconds
+    from inference.serving.settings import parse_seconds, parse_url
 
-    if not url.startswith(("http://", "https://")):
-        raise InferenceSettingsError(f"URL {url}: use an address such as http://127.0.0.1:8000")
+    parse_url(url, "URL")
     settings = LoadSettings(
         requests_per_second=rate,
         duration_seconds=max(parse_seconds(duration, "--duration"), 0.1),

@@ -27,7 +27,7 @@ def _forecast() -> Iterator[Case]:
         alert="DemandSurgeExceedsCapacity",
         why="two tiers together need more than ten nodes of eight GPUs",
         series={**_needed("free", 60), **_needed("paid", 30), **_limits(10)},
-        fires="7m",
+        fires="3m",
     )
     yield Case(
         alert="DemandSurgeExceedsCapacity",
@@ -61,6 +61,17 @@ def _forecast() -> Iterator[Case]:
 
 def _ladder() -> Iterator[Case]:
     yield Case(alert="MitigationActive", why="rung 3", series={RUNG: f"{hold(2, '2m')} {hold(3, '10m')}"}, fires="2m")
+    former = 'meltguard_controller_%s{cluster="c",instance="%s"%s}'
+    yield Case(
+        alert="MitigationActive",
+        why="a replica that led once still shows its rung",
+        series={
+            former % ("rung", "old", ',region="eu"'): hold(6, "30m"),
+            former % ("rung", "new", ',region="eu"'): hold(0, "30m"),
+            former % ("leader", "old", ""): hold(0, "30m"),
+            former % ("leader", "new", ""): hold(1, "30m"),
+        },
+    )
     yield Case(alert="MitigationActive", why="nodes are bought", series={RUNG: hold(2, "30m")})
     yield Case(
         alert="MitigationLadderExhausted",
@@ -294,6 +305,14 @@ def _budgets() -> Iterator[Case]:
         alert="InferenceTTFTBudgetBurn",
         why="everything is slow, but hardly anybody is there",
         series=_first_token(1.0, per_minute=5.0),
+        where='severity="critical"',
+        step=MINUTE,
+        until="4h",
+    )
+    yield Case(
+        alert="InferenceTTFTBudgetBurn",
+        why="everything is slow, but the region is on rung 3 and the cause is worked on",
+        series={**_first_token(1.0), "region:meltguard_controller_rung:max{" + REGION + "}": "3x540"},
         where='severity="critical"',
         step=MINUTE,
         until="4h",

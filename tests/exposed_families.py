@@ -14,6 +14,7 @@ from exporters.metric_names import (
 )
 from tests.stub_exposition import StubExposition
 
+# Labels that are not here get one value that no query asks for.
 LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "region": ("eu",),
     "pool": ("h200",),
@@ -37,7 +38,7 @@ def series_of(metric: Metric, suffix: str = "", more: str = "") -> list[str]:
     """Return the series of a family, one for every combination of its labels' values."""
     names = metric.labels
     found = []
-    for values in itertools.product(*(LABEL_VALUES[name] for name in names)):
+    for values in itertools.product(*(LABEL_VALUES.get(name, ("any",)) for name in names)):
         labels = ",".join(
             [*(f'{name}="{value}"' for name, value in zip(names, values, strict=True)), *filter(None, [more])]
         )

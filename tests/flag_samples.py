@@ -11,12 +11,35 @@ from openfeature.evaluation_context import EvaluationContext
 from controller.adapters.flags.rendering import FlagRequest, render_flags
 from controller.adapters.ports import RenderedFlags
 from controller.planning.flags import flag_set
-from controller.types import Policy, Rung
-from tests.planning_samples import policy
+from controller.types import Approval, Ladder, LadderStep, Policy, Rung
+from tests import planning_samples
 
 USERS = tuple(f"user-{number}" for number in range(400))
 CODE_DEFAULT = -1
 """What the consumer's own default is in these tests, so that a flag that leaves it to the consumer can be seen."""
+
+
+def ladder() -> Ladder:
+    """Return a ladder of these tests' own, so that a change of the default one changes no flag here."""
+    calm = LadderStep(
+        rung=Rung.OBSERVE,
+        enter_margin_celsius=6.0,
+        exit_margin_celsius=7.0,
+        min_dwell_seconds=60.0,
+        max_duration_seconds=3600.0,
+    )
+    quiet = replace(calm, rung=Rung.SHAPE_QUIETLY, batch_admitted=False)
+    quotas = [replace(quiet, rung=Rung.LOWER_FREE_QUOTA, images_per_day=images) for images in (10, 5, 3)]
+    shed = [replace(quotas[-1], rung=Rung.SHED, admission_ratio=ratio) for ratio in (0.5, 0.25, 0.1)]
+    disabled = replace(quiet, rung=Rung.DISABLE_FREE, generation_enabled=False)
+    paid = replace(disabled, rung=Rung.PAID_IMPACT, admission_ratio=0.5, approval=Approval.MANUAL)
+    held = [replace(calm, rung=rung) for rung in (Rung.HOLD, Rung.PROVISION)]
+    return Ladder(steps=(calm, *held, quiet, *quotas, *shed, disabled, paid))
+
+
+def policy(num_regions: int = 2) -> Policy:
+    """Return the planner's sample policy with that ladder."""
+    return replace(planning_samples.policy(num_regions), ladder=ladder())
 
 
 def first_of(rung: Rung, given: Policy | None = None) -> int:

@@ -26,6 +26,7 @@ from controller.simulator.scenario import Scenario
 from controller.simulator.world import World, WorldStep
 from controller.types import ForecastSet
 from forecasting.capacity import with_gpus
+from forecasting.types import Calibration, SurgePhase
 from tools.checks.repository import ROOT
 from tools.monitoring.catalogue import GROUPS
 from tools.monitoring.files import FOLDER
@@ -34,6 +35,8 @@ from tools.monitoring.thresholds import DEMAND_QUANTILE
 SAMPLE_SECONDS = 60
 FIRST_TOKEN_SECONDS = 2.5
 NEVER_SECONDS = 99999.0
+OPERATOR = 'job="meltguard-operator"'
+MIN_SCORED = 30
 _FOUND = re.compile(r"time: (?P<time>[\dhms]+),?\s*exp: nil\s*got: (?P<got>[^\n]*)")
 _SAMPLE = re.compile(r"\{([^}]*)\} [\d.E+]+")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -153,24 +156,23 @@ def _sample_gpus(telemetry: Telemetry, world: World, counters: Counters) -> None
 
 def _sample_pools(telemetry: Telemetry, observer: Observer, scenario: Scenario) -> None:
     limits = {pool.name: pool for region in scenario.regions for pool in region.pools}
-    exporters: dict[str, int] = {}
     for state in observer.snapshot().pools:
         place = f'region="{state.region}",pool="{state.name}"'
+        said = f"{OPERATOR},{place}"
         spec = limits[state.name]
         nodes = state.nodes.value
         if nodes is not None:
             for name in ("desired", "ready", "serving"):
-                telemetry.put(f'meltguard_pool_nodes{{{place},state="{name}"}}', float(getattr(nodes, name)))
-            exporters[place] = nodes.ready
-        telemetry.put(f'meltguard_pool_nodes_limit{{{place},bound="max"}}', float(spec.max_nodes))
-        telemetry.put(f"meltguard_pool_gpus_per_node{{{place}}}", float(spec.gpus_per_node))
+                telemetry.put(f'meltguard_pool_nodes{{{said},state="{name}"}}', float(getattr(nodes, name)))
+            for node in range(nodes.ready):
+                target = f'job="meltguard-exporter",{place},node="{node}",instance="{state.name}-{node}"'
+                telemetry.put(f"up{{{target}}}", 1.0)
+        telemetry.put(f'meltguard_pool_nodes_limit{{{said},bound="max"}}', float(spec.max_nodes))
+        telemetry.put(f"meltguard_pool_gpus_per_node{{{said}}}", float(spec.gpus_per_node))
         if (seconds := state.seconds_to_slowdown.value) is not None:
             lowest = min(seconds, NEVER_SECONDS)
             whole = f'{place},node="any",gpu="hottest",uuid="{state.name}"'
             telemetry.put(f"meltguard_gpu_seconds_to_slowdown{{{whole}}}", lowest)
-    for place, num_nodes in exporters.items():
-        for node in range(num_nodes):
-            telemetry.put(f'up{{job="meltguard-exporter",{place},node="{node}",instance="{place[-12:-1]}{node}"}}', 1.0)
 
 
 def _sample_service(telemetry: Telemetry, scenario: Scenario, step: WorldStep, counters: Counters) -> None:
@@ -204,8 +206,13 @@ def _sample_controller(
     for region in scenario.regions:
         rung = rungs.get(region.name, 0)
         telemetry.rungs[region.name].append(rung)
-        telemetry.put(f'meltguard_controller_rung{{region="{region.name}"}}', float(rung))
+        telemetry.put(f'meltguard_controller_rung{{{OPERATOR},region="{region.name}"}}', float(rung))
     for forecast in forecasts.demand:
+        place = f'region="{forecast.key.region}",tier="{forecast.key.tier}"'
+        for phase in SurgePhase:
+            state = f'meltguard_forecast_surge_state{{{place},state="{phase.value}"}}'
+            telemetry.put(state, float(forecast.surge.phase is phase))
+        telemetry.put(f"meltguard_forecast_interval_coverage_ratio{{{place}}}", _coverage(forecast.calibration))
         gpus = with_gpus(forecast, rules.capacity).gpus_needed
         if gpus is None:
             continue
@@ -215,11 +222,16 @@ def _sample_controller(
             step = min(gpus.shape[1] - 1, max(0, round(minutes * 60 / forecast.step_seconds) - 1))
             horizon = f'horizon="{minutes * 60}"'
             telemetry.put(f"meltguard_forecast_gpus_needed{{{labels},{horizon}}}", float(gpus[level, step]))
-    telemetry.put('meltguard_controller_leader{job="meltguard-operator"}', 1.0)
+    telemetry.put(f"meltguard_controller_leader{{{OPERATOR}}}", 1.0)
     telemetry.put("meltguard_controller_last_pass_timestamp_seconds", now)
     telemetry.put("meltguard_forecast_last_success_timestamp_seconds", now)
-    telemetry.put('meltguard_controller_input_age_seconds{input="thermal"}', 5.0)
+    telemetry.put(f'meltguard_controller_input_age_seconds{{{OPERATOR},input="thermal"}}', 5.0)
     telemetry.put('meltguard_controller_actions_total{kind="nodes",result="done"}', now / 60.0)
+
+
+def _coverage(calibration: Calibration) -> float | None:
+    """Return the observed coverage of a forecast, None before enough of it was scored to say so."""
+    return calibration.observed if calibration.num_scored >= MIN_SCORED else None
 
 
 @dataclass(frozen=True)
@@ -233,7 +245,15 @@ class Firing:
     pool: str
 
 
-def firing_alerts(notation: dict[str, str], *, num_samples: int, promtool: str, directory: Path) -> list[Firing]:
+def firing_alerts(
+    notation: dict[str, str],
+    *,
+    num_samples: int,
+    promtool: str,
+    directory: Path,
+    every: int = 1,
+    evaluation_seconds: int = SAMPLE_SECONDS,
+) -> list[Firing]:
     """Return every alert that the shipped rules fire over series, sample by sample.
 
     promtool evaluates the rules in virtual time. It is told that nothing fires, and its complaint is the answer.
@@ -243,14 +263,18 @@ def firing_alerts(notation: dict[str, str], *, num_samples: int, promtool: str, 
         num_samples: How many there are.
         promtool: Path of the program.
         directory: Where the test file is written.
+        every: Samples between two looks; a look finds whatever fired since the one before.
+        evaluation_seconds: Distance of two evaluations of the rules, a multiple of ``SAMPLE_SECONDS``.
 
     Returns:
         What fires, by time; the Watchdog left out.
     """
-    expr = 'count by (alertname, severity, region, pool) (ALERTS{alertstate="firing", alertname!="Watchdog"})'
+    since = f"[{every * SAMPLE_SECONDS}s]" if every > 1 else ""
+    selected = f'ALERTS{{alertstate="firing", alertname!="Watchdog"}}{since}'
+    expr = f"count by (alertname, severity, region, pool) ({f'count_over_time({selected})' if since else selected})"
     document = {
         "rule_files": [str(path) for path in sorted((ROOT / FOLDER / "rules").glob("*.yaml"))],
-        "evaluation_interval": f"{SAMPLE_SECONDS}s",
+        "evaluation_interval": f"{evaluation_seconds}s",
         "group_eval_order": [group.name for group in GROUPS],
         "tests": [
             {
@@ -258,7 +282,7 @@ def firing_alerts(notation: dict[str, str], *, num_samples: int, promtool: str, 
                 "input_series": [{"series": name, "values": values} for name, values in notation.items()],
                 "promql_expr_test": [
                     {"expr": expr, "eval_time": f"{index * SAMPLE_SECONDS}s", "exp_samples": []}
-                    for index in range(num_samples)
+                    for index in range(every - 1, num_samples, every)
                 ],
             }
         ],

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from controller.cli import approve, demo, explain, lift, limit, pause, replay, report, resume
+from controller.cli import approve, demo, explain, lift, limit, pause, plan, replay, report, resume
 from controller.cli import operator as operator_command
 from controller.cli.mounting import mount
 from controller.cli.not_built import not_built
@@ -22,7 +22,6 @@ from inference import cli as inference_cli
 EXIT_INTERRUPTED = 130
 
 NOT_BUILT: dict[str, str] = {
-    "plan": "Make one dry-run decision from files or a live cluster.",
     "init": "Write a starting policy from a live cluster.",
     "doctor": "Check a live installation.",
 }
@@ -44,6 +43,7 @@ def build_app() -> typer.Typer:
     mount(app, demo.demo, name="demo", section="demo")
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
+    mount(app, plan.plan, name="plan", section="plan")
     mount(app, replay.replay, name="replay", section="replay")
     mount(app, operator_command.operator, name="operator", section="operator")
     mount(app, explain.explain, name="explain", section="explain")

@@ -1,15 +1,11 @@
-"""Why a decision was made, in words: from the ring in the cluster or from an audit log."""
+"""Why a decision was made, in words: from the ring that the operator keeps in the cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from controller.errors import ControllerError, UsageError
-from controller.operator.decision_ring import Done, RingEntry, read_ring, ring_entry
+from controller.operator.decision_ring import RingEntry, read_ring
 from controller.operator.kubernetes.client import KubernetesClient
 from controller.operator.kubernetes.resources import Resource
-from controller.planning.audit import DecisionRecord
-from controller.types import FlagAction, PoolAction
 
 LAST = "last"
 RING_SELECTOR = "app.kubernetes.io/managed-by=meltguard"
@@ -35,13 +31,6 @@ def live_decisions(client: KubernetesClient, namespace: str) -> tuple[RingEntry,
         except ControllerError:
             continue  # a ring of another version says nothing about the others
     return tuple(sorted(found, key=lambda row: row.issued_at))
-
-
-def recorded_decisions(records: Iterable[DecisionRecord]) -> tuple[RingEntry, ...]:
-    """Return the decisions of an audit log; what became of them is not in it."""
-    return tuple(
-        ring_entry(record.plan, _planned(record), advisory=record.policy.mode == "advisory") for record in records
-    )
 
 
 def chosen(decisions: tuple[RingEntry, ...], decision_id: str) -> RingEntry:
@@ -103,17 +92,3 @@ def _section(lines: list[str], title: str, rows: list[str]) -> None:
     if rows:
         lines.append(f"\n{title}:")
         lines += [f"  - {row}" for row in rows]
-
-
-def _planned(record: DecisionRecord) -> tuple[Done, ...]:
-    """Return the actions of a recorded decision."""
-    rows = []
-    for action in record.plan.actions:
-        if isinstance(action, PoolAction):
-            change = f"{action.from_nodes} → {action.to_nodes} nodes"
-            rows.append(Done(kind="nodes", subject=action.pool, change=change, why=action.why.text, result="decided"))
-        elif isinstance(action, FlagAction):
-            scope = action.scope.region if action.scope.tier is None else f"{action.scope.region}/{action.scope.tier}"
-            change = f"{action.key} {action.from_value} → {action.to_value}"
-            rows.append(Done(kind="limit", subject=scope, change=change, why=action.why.text, result="decided"))
-    return tuple(rows)

@@ -18,8 +18,8 @@ _TINY = 1e-12
 """Keeps divisions by a capacity of zero finite; such a region serves nothing and draws idle power."""
 QUEUE_BOUND_SECONDS = 60.0
 """Work beyond this many seconds of capacity is dropped."""
-USUAL_WAIT_SECONDS = 12.0
-"""A wait up to this is nobody's harm: about what an image itself takes. Longer queues are priced, and limited."""
+USUAL_WAIT_SECONDS = 6.0
+"""A wait up to this is nobody's harm: less than an image itself takes. Longer queues are priced, and limited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

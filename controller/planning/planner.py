@@ -17,6 +17,7 @@ from controller.planning.flags import flag_actions, flag_set
 from controller.planning.inputs import InputReview, review_inputs
 from controller.planning.ladder import is_limiting
 from controller.planning.nodes import PoolView
+from controller.planning.outlook import USUAL_WAIT_SECONDS
 from controller.planning.recall import recall
 from controller.planning.region import RegionDecision, decide_region
 from controller.planning.remember import Deeds, remember
@@ -35,6 +36,7 @@ from controller.types import (
     Reason,
     RegionVerdict,
     Rung,
+    TierState,
 )
 
 
@@ -119,6 +121,7 @@ def _decide_regions(
     states = {state.name: state for state in snapshot.regions}
     names = [spec.name for spec in policy.regions]
     demands = {name: region_demand(states[name], forecasts, policy, num_steps, now) for name in names}
+    views = _views(snapshot, policy, memory)
     nodes_allowed = _nodes_allowed(policy, memory, snapshot)
     disabled = {name for name in names if _rung(policy, memory.region(name).step_index) >= Rung.DISABLE_FREE}
     room = policy.limits.max_shaped_demand_ratio * sum(
@@ -129,8 +132,8 @@ def _decide_regions(
             name=name,
             policy=policy,
             demand=demands[name],
-            backlog_requests=sum(believable(tier.queue_requests) or 0.0 for tier in states[name].tiers),
-            pools=_views(snapshot, policy, memory, name),
+            backlog_requests=sum(_waiting_requests(tier) for tier in states[name].tiers),
+            pools=views[name],
             memory=memory.region(name),
             now=now,
             fresh=review.is_fresh(name),
@@ -161,6 +164,21 @@ def _decide_regions(
     return tuple(sorted(decided, key=lambda entry: names.index(entry.problem.name)))
 
 
+def _waiting_requests(tier: TierState) -> float:
+    """Return the requests of a tier that wait.
+
+    As counted; else what its wait and its service say; else the offered requests that were not served, for the usual
+    wait. A queue that nobody counts is not empty.
+    """
+    queue, wait_seconds = believable(tier.queue_requests), believable(tier.wait_seconds)
+    served, offered = believable(tier.served_rate), believable(tier.first_attempt_rate)
+    if queue is not None:
+        return queue
+    if wait_seconds is not None and served is not None:
+        return wait_seconds * served
+    return USUAL_WAIT_SECONDS * max((offered or 0.0) - (served or 0.0), 0.0)
+
+
 def _as_decided(problem: RegionProblem, decision: RegionDecision) -> _Decided:
     """Return a region's decision with what describes it."""
     rung = _effective_rung(problem, decision)
@@ -169,14 +187,15 @@ def _as_decided(problem: RegionProblem, decision: RegionDecision) -> _Decided:
     return _Decided(problem=problem, decision=decision, rung=rung, why=why, surplus=surplus)
 
 
-def _views(snapshot: FleetSnapshot, policy: Policy, memory: PlanMemory, region: str) -> tuple[PoolView, ...]:
-    """Return the region's pools as policy, snapshot and memory describe them."""
+def _views(snapshot: FleetSnapshot, policy: Policy, memory: PlanMemory) -> dict[str, tuple[PoolView, ...]]:
+    """Return each region's pools as policy, snapshot and memory describe them."""
     states = {state.name: state for state in snapshot.pools}
-    return tuple(
-        PoolView(spec=spec, state=states[spec.name], memory=memory.pool(spec.name))
-        for spec in policy.pools
-        if spec.region == region
-    )
+    remembered = {entry.pool: entry for entry in memory.pools}
+    views: dict[str, list[PoolView]] = {region.name: [] for region in policy.regions}
+    for spec in policy.pools:
+        view = PoolView(spec=spec, state=states[spec.name], memory=remembered[spec.name])
+        views.setdefault(spec.region, []).append(view)
+    return {region: tuple(pools) for region, pools in views.items()}
 
 
 def _nodes_allowed(policy: Policy, memory: PlanMemory, snapshot: FleetSnapshot) -> int:
@@ -186,9 +205,10 @@ def _nodes_allowed(policy: Policy, memory: PlanMemory, snapshot: FleetSnapshot) 
     """
     allowed = policy.limits.max_nodes_per_hour - sum(count for _, count in memory.added_nodes)
     states = {state.name: state for state in snapshot.pools}
+    last_asked = {entry.pool: entry.desired_nodes for entry in memory.pools}
     cost = 0.0
     for spec in policy.pools:
-        counts, asked = believable(states[spec.name].nodes), memory.pool(spec.name).desired_nodes
+        counts, asked = believable(states[spec.name].nodes), last_asked.get(spec.name)
         known = [size for size in (counts.desired if counts is not None else None, asked) if size is not None]
         cost += max(known, default=spec.max_nodes) * spec.cost_per_node_hour
     dearest = max((spec.cost_per_node_hour for spec in policy.pools), default=0.0)

@@ -119,7 +119,7 @@ def _is_limit(flag: FlagInForce, tier: TierSpec) -> bool:
 def _covers(step: LadderStep, tier: TierSpec, flag: FlagInForce) -> bool:
     """Return whether a position limits a tier at least as much as a flag does."""
     values = tier_values(step, tier)
-    if values.get("image-generation-enabled") is False or values.get("batch-admitted") is False:
+    if values.get("image-generation-enabled") is False:
         return True
     wanted = values.get(flag.key, normal_value(flag.key, tier))
     if isinstance(flag.value, str) or isinstance(wanted, str) or wanted is None:

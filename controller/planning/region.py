@@ -11,7 +11,15 @@ import numpy as np
 
 from controller.planning.ladder import is_permitted, shaping_indices
 from controller.planning.nodes import MAX_OPTIONS, extra_nodes, growth_room, spread_nodes
-from controller.planning.search import SHORTAGE_RATIO, RegionProblem, RegionSearch, Search, is_short
+from controller.planning.search import (
+    SHORTAGE_RATIO,
+    RegionGround,
+    RegionProblem,
+    RegionSearch,
+    Search,
+    is_short,
+    region_ground,
+)
 from controller.planning.sizing import RegionSizing
 from controller.planning.stability import duration_constraint, override_index, stable_index
 from controller.types import Alternative, Constraint, Rung
@@ -60,9 +68,10 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     time that flags and heat need, for a limit that is needed later can also be set later.
     """
     rooms, constraints = _rooms(problem)
-    spreads = _spreads(problem, rooms)
-    nodes = _nodes_that_pay(problem, spreads)
-    rolling = RegionSearch(problem, nodes)
+    spreads = possible_spreads(problem, rooms)
+    ground = region_ground(problem)
+    nodes = nodes_that_pay(problem, spreads, ground)
+    rolling = RegionSearch(problem, nodes, ground)
     unlimited = rolling.roll((), whole_horizon=True)
     search = rolling.roll(_positions(problem))
     allowed, barred = _allowed_indices(problem, search, guarded=rolling.guarded)
@@ -90,13 +99,24 @@ def decide_region(problem: RegionProblem) -> RegionDecision:
     )
 
 
-def _nodes_that_pay(problem: RegionProblem, spreads: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Return the node counts to add: those whose requests are worth the most above their cost, with some to spare."""
+def nodes_that_pay(
+    problem: RegionProblem, spreads: tuple[tuple[int, ...], ...], ground: RegionGround
+) -> tuple[int, ...]:
+    """Return the node counts to add: those whose requests are worth the most above their cost, with some to spare.
+
+    Args:
+        problem: The region.
+        spreads: Node counts that are compared, as :func:`possible_spreads` returns them.
+        ground: The region's nodes and heat.
+
+    Returns:
+        Nodes for each pool.
+    """
     if len(spreads) == 1:
         return spreads[0]
     num_steps, step_seconds = problem.demand.planned.shape[1], problem.policy.step_seconds
     extra = extra_nodes(problem.pools, spreads, num_steps=num_steps, step_seconds=step_seconds)
-    sizing = RegionSizing(problem)
+    sizing = RegionSizing(problem, ground)
     price = (1.0 + ORDER_RELUCTANCE) * sizing.cost(extra)
     # No order can be worth more than everything that is refused without one.
     refused = sizing.refused_harm(extra[:1])
@@ -128,8 +148,19 @@ def _rooms(problem: RegionProblem) -> tuple[tuple[int, ...], tuple[Constraint, .
     return tuple(rooms), tuple(constraints)
 
 
-def _spreads(problem: RegionProblem, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return the node counts that are compared, each spread over the region's pools; the first adds none."""
+def possible_spreads(problem: RegionProblem, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return the node counts that are compared, each spread over the region's pools; the first adds none.
+
+    This is the search's only approximation: at most :data:`~controller.planning.nodes.MAX_OPTIONS` totals, and cooler
+    pools first whatever they cost. With pools of one price and lead time nothing is lost by it.
+
+    Args:
+        problem: The region.
+        rooms: Most nodes that each pool may take.
+
+    Returns:
+        Nodes for each pool, one row an option, ascending in their total.
+    """
     most = min(sum(rooms), problem.nodes_allowed)
     counts = sorted({round(count) for count in np.linspace(0, most, min(most + 1, MAX_OPTIONS))})
     return tuple(spread_nodes(problem.pools, rooms, count) for count in counts)

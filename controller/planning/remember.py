@@ -41,7 +41,12 @@ def remember(memory: PlanMemory, policy: Policy, deeds: Deeds, now: datetime) ->
         The memory for the next decision.
     """
     regions = tuple(_region(memory.region(spec.name), policy, deeds, now) for spec in policy.regions)
-    pools = tuple(_pool(memory.pool(spec.name), deeds, now) for spec in policy.pools)
+    known = {entry.pool: entry for entry in memory.pools}
+    actions = {action.pool: action for action in deeds.pool_actions}
+    pools = tuple(
+        _pool(known.get(spec.name) or PoolMemory(pool=spec.name), actions.get(spec.name), deeds, now)
+        for spec in policy.pools
+    )
     added = sum(max(action.to_nodes - action.from_nodes, 0) for action in deeds.pool_actions)
     return PlanMemory(
         num_decisions=memory.num_decisions + 1,
@@ -73,9 +78,8 @@ def _region(entry: RegionMemory, policy: Policy, deeds: Deeds, now: datetime) ->
     )
 
 
-def _pool(entry: PoolMemory, deeds: Deeds, now: datetime) -> PoolMemory:
+def _pool(entry: PoolMemory, action: PoolAction | None, deeds: Deeds, now: datetime) -> PoolMemory:
     """Return one pool's memory; a change of size starts the surplus clock again."""
-    action = next((action for action in deeds.pool_actions if action.pool == entry.pool), None)
     seen = deeds.seen_nodes.get(entry.pool, entry.seen_nodes)
     since = (entry.surplus_since or now) if entry.pool in deeds.surplus else None
     if action is None:

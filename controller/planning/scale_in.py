@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.planning.evidence import believable
 from controller.planning.nodes import PoolView
-from controller.planning.search import RegionProblem
+from controller.planning.search import RegionProblem, region_ground
 from controller.planning.sizing import RegionSizing
 from controller.types import Constraint, PausedDirection, PlanMemory, PoolAction, PoolCondition, Reason
 from forecasting.types import FloatArray
@@ -43,7 +43,7 @@ def surplus_pool(problem: RegionProblem) -> PoolView | None:
         free = not paused and not view.state.conditions & NO_SHRINKING
         if not cool or not free or (view.desired_nodes or 0) <= view.spec.min_nodes:
             continue
-        sizing = sizing or RegionSizing(problem)
+        sizing = sizing or RegionSizing(problem, region_ground(problem))
         options = np.stack([np.zeros_like(sizing.serving_nodes), _without_one(problem, view, sizing.serving_nodes)])
         harm = sizing.cost(options) + sizing.refused_harm(options)
         if harm[1] < harm[0]:

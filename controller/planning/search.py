@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.planning.demand import RegionDemand
 from controller.planning.harm import breaks_hard_guard, harm_of_courses
-from controller.planning.heat import heat_bank
+from controller.planning.heat import HeatBank, heat_bank
 from controller.planning.nodes import PoolView, extra_nodes, pool_thermal, serving_path
 from controller.planning.outlook import Courses, Outcome, RegionOutlook, roll_forward
 from controller.planning.shaping import admitted_ratio
@@ -79,6 +79,41 @@ class RegionProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RegionGround:
+    """What every look at a region shares.
+
+    Attributes:
+        serving_nodes: Nodes of each pool that serve without further orders, shape ``(num_pools, num_steps)``.
+        heat: Thermal response of the pools; None when none of them is known.
+    """
+
+    serving_nodes: FloatArray
+    heat: HeatBank | None
+
+
+def region_ground(problem: RegionProblem) -> RegionGround:
+    """Return a region's nodes and heat over the horizon of its demand.
+
+    Args:
+        problem: The region.
+
+    Returns:
+        The ground.
+    """
+    policy, num_steps = problem.policy, problem.demand.planned.shape[1]
+    paths = [
+        serving_path(view, now=problem.now, num_steps=num_steps, step_seconds=policy.step_seconds)
+        for view in problem.pools
+    ]
+    thermals = (pool_thermal(view, policy.capacity) for view in problem.pools)
+    known = tuple(thermal for thermal in thermals if thermal is not None)
+    return RegionGround(
+        serving_nodes=np.array(paths).reshape(len(paths), num_steps),
+        heat=heat_bank(known, num_steps=num_steps, step_seconds=policy.step_seconds),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Search:
     """Courses of one region and what they lead to.
 
@@ -122,22 +157,17 @@ class RegionSearch:
     Args:
         problem: The region.
         nodes: Nodes that are added to each pool in every course but the counterfactual.
+        ground: The region's nodes and heat, from :func:`region_ground`.
 
     Attributes:
         guarded: Whether every pool's pods are seen to guard themselves; then heat costs capacity, not hardware.
     """
 
-    def __init__(self, problem: RegionProblem, nodes: tuple[int, ...]) -> None:
+    def __init__(self, problem: RegionProblem, nodes: tuple[int, ...], ground: RegionGround) -> None:
         """Compute serving nodes, thermal responses and prices."""
         policy = problem.policy
         step_seconds = policy.step_seconds
         num_steps = problem.demand.planned.shape[1]
-        paths = [
-            serving_path(view, now=problem.now, num_steps=num_steps, step_seconds=step_seconds)
-            for view in problem.pools
-        ]
-        thermals = (pool_thermal(view, policy.capacity) for view in problem.pools)
-        known = tuple(thermal for thermal in thermals if thermal is not None)
         self._problem = problem
         # A guard bounds the work of its GPU within seconds: what it leaves is the capacity that is there.
         self.guarded = bool(problem.pools) and all(view.guard_ratio is not None for view in problem.pools)
@@ -145,8 +175,8 @@ class RegionSearch:
         gpus_per_node = [view.spec.gpus_per_node * share for view, share in zip(problem.pools, allowed, strict=True)]
         self._outlook = RegionOutlook(
             gpus_per_node=np.array(gpus_per_node, dtype=np.float64),
-            serving_nodes=np.array(paths).reshape(len(paths), num_steps),
-            heat=heat_bank(known, num_steps=num_steps, step_seconds=step_seconds),
+            serving_nodes=ground.serving_nodes,
+            heat=ground.heat,
             gpu_seconds_per_request=policy.capacity.gpu_seconds_per_request,
             patience_seconds=policy.patience_seconds,
             step_seconds=step_seconds,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.planning.heat import heat_bank
-from controller.planning.nodes import pool_thermal, serving_path
-from controller.planning.search import RegionProblem
+from controller.planning.search import RegionGround, RegionProblem
 from forecasting.types import FloatArray
 
-RECOURSE_FACTOR = 1.25
-"""Limits refuse more than they must, for they come in steps and leave late (measured in replays: a quarter more)."""
+RECOURSE_FACTOR = 1.6
+"""Refusals for each request that finds no capacity: about a third of the refused try again and are refused again, and
+limits, which come in steps and are left late, refuse some more than they must (measured in replays: up to a quarter).
+"""
 _TINY = 1e-12
 """Keeps divisions by a capacity of zero finite."""
 
@@ -26,25 +26,17 @@ class RegionSizing:
 
     Args:
         problem: The region.
+        ground: Its nodes and heat, from :func:`~controller.planning.search.region_ground`.
 
     Attributes:
         serving_nodes: Nodes of each pool that serve without further orders, shape ``(num_pools, num_steps)``.
     """
 
-    def __init__(self, problem: RegionProblem) -> None:
-        """Compute serving nodes and thermal responses."""
-        policy = problem.policy
+    def __init__(self, problem: RegionProblem, ground: RegionGround) -> None:
+        """Take nodes, heat and prices."""
         self._problem = problem
-        self._num_steps = problem.demand.expected.shape[1]
-        self.serving_nodes = np.array(
-            [
-                serving_path(view, now=problem.now, num_steps=self._num_steps, step_seconds=policy.step_seconds)
-                for view in problem.pools
-            ]
-        ).reshape(len(problem.pools), self._num_steps)
-        thermals = (pool_thermal(view, policy.capacity) for view in problem.pools)
-        known = tuple(thermal for thermal in thermals if thermal is not None)
-        self._heat = heat_bank(known, num_steps=self._num_steps, step_seconds=policy.step_seconds)
+        self.serving_nodes = ground.serving_nodes
+        self._heat = ground.heat
         self._margin_celsius = max((view.spec.margin_target_celsius for view in problem.pools), default=0.0)
         self._gpus_per_node = np.array([view.spec.gpus_per_node for view in problem.pools], dtype=np.float64)
         self._prices = np.array([view.spec.cost_per_node_hour for view in problem.pools], dtype=np.float64)

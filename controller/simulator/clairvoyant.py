@@ -23,8 +23,8 @@ from forecasting.types import FloatArray
 
 UTILIZATION = 0.95
 NEED_WINDOW_SECONDS = 120.0
-TRIED_SHARES = (0.0, 0.4, 0.7, 1.0)
-"""Shares of the nodes for every request that are tried."""
+TRIED_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Shares of the nodes for every request that are tried; each region takes its own best."""
 
 
 class OracleController:
@@ -36,13 +36,13 @@ class OracleController:
         """Start without knowledge; :meth:`attach` brings it."""
         self._scenario = scenario
         self._needed: dict[str, FloatArray] = {}
-        self._cost = 0.0
+        self._cost: FloatArray = np.zeros(len(scenario.regions))
 
     def attach(self, world: World, *, seed: int) -> None:
         """Look into the future and take over the admission of a world.
 
         Nodes for every request may cost more than the requests are worth, so several shares of that are tried in twins
-        of the world, and the one with the least harm and cost is taken.
+        of the world. Regions share nothing but their users' sign-ups, so each takes the share that was best for it.
 
         Args:
             world: The world to run in.
@@ -61,7 +61,8 @@ class OracleController:
             gpus = sum(pool.gpus_per_node for pool in region.pools) / len(region.pools)
             full[region.name] = smooth * gpu_seconds / (UTILIZATION * gpus)
         plans = [{name: share * needed for name, needed in full.items()} for share in TRIED_SHARES]
-        self._needed = min(plans, key=lambda needed: self._harm(seed, needed))
+        best = np.argmin([self._harm(seed, needed) for needed in plans], axis=0)
+        self._needed = {name: plans[int(best[row])][name] for row, name in enumerate(full)}
 
     def _live(self, seed: int, needed: dict[str, FloatArray]) -> Iterator[WorldStep]:
         """Run a twin of the world with perfect admission and a plan of nodes; yield its steps from the start on."""
@@ -72,23 +73,37 @@ class OracleController:
         steps_per_plan = max(1, round(scenario.plan_period_seconds / scenario.step_seconds))
         for index in range(-round(scenario.lead_in_seconds / scenario.step_seconds), scenario.num_steps):
             step = twin.step()
-            self._cost = sum(
-                twin.cloud.num_serving(number) * pool.cost_per_node_hour * scenario.step_seconds / 3600.0
-                for number, pool in enumerate(twin.cloud.pools)
-            )
+            self._cost = self._cost_of_step(twin)
             if index >= 0:
                 yield step
             if index >= 0 and needed and (index + 1) % steps_per_plan == 0:
                 for pool, num_nodes in self._sizes(needed, twin.seconds).items():
                     twin.apply_nodes(pool, num_nodes)
 
-    def _harm(self, seed: int, needed: dict[str, FloatArray]) -> float:
-        """Return harm and cost of a plan of nodes, priced as in :func:`~controller.simulator.closed_loop.run_harm`."""
+    def _cost_of_step(self, twin: World) -> FloatArray:
+        """Return what the nodes of each region cost in one step, shape ``(num_regions,)``."""
+        names = [region.name for region in self._scenario.regions]
+        cost = np.zeros(len(names))
+        for number, pool in enumerate(twin.cloud.pools):
+            paid = twin.cloud.num_serving(number) * pool.cost_per_node_hour * self._scenario.step_seconds / 3600.0
+            cost[names.index(twin.region_of_pool[number])] += paid
+        return cost
+
+    def _harm(self, seed: int, needed: dict[str, FloatArray]) -> FloatArray:
+        """Return harm and cost of a plan of nodes, priced as in :func:`~controller.simulator.closed_loop.run_harm`.
+
+        Args:
+            seed: Seed of the twin.
+            needed: Nodes of each region over time.
+
+        Returns:
+            In the scenario's currency, shape ``(num_regions,)``.
+        """
         price = np.array([tier.harm_per_limited_request for tier in self._scenario.tiers])
-        harm = 0.0
+        harm: FloatArray = np.zeros(len(self._scenario.regions))
         for step in self._live(seed, needed):
             lost = step.limited + UNSERVED_FACTOR * (step.dropped + step.abandoned)
-            harm += float(lost.sum(axis=0) @ price) + self._cost
+            harm += lost @ price + self._cost
         return harm
 
     def _sizes(self, needed: dict[str, FloatArray], seconds: float) -> dict[str, int]:

@@ -196,7 +196,6 @@ class CounterMemory:
     def __init__(self) -> None:
         """Begin with none."""
         self._counters: OrderedDict[str, Remembered] = OrderedDict()
-        self.num_forgotten = 0
 
     def use(self, user: str, tier: str, window: Window, limit: int) -> QuotaUse:
         """Return a window by what is remembered.
@@ -262,6 +261,5 @@ class CounterMemory:
         known.ends_at = ends_at
         self._counters[key] = known
         if len(self._counters) > MAX_REMEMBERED:
-            _, dropped = self._counters.popitem(last=False)
-            self.num_forgotten += dropped.pending != 0
+            self._counters.popitem(last=False)
         return known

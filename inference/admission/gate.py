@@ -28,7 +28,7 @@ from inference.admission.quotas import QuotaLedger, QuotaRefusal, Reservation
 from inference.admission.tiers import Tier
 from inference.admission.verdicts import ErrorCode, LimitReason, Outcome, Refusal
 from inference.admission.waiting import WaitCorrection
-from inference.engine.errors import DrainingError, EngineFailedError, QueueFullError
+from inference.engine.errors import DrainingError, EngineFailedError, QueueFullError, UnsupportedRequestError
 from inference.engine.ports import GenerationHandle, ImageEngine
 from inference.engine.requests import GenerationRequest
 
@@ -60,7 +60,7 @@ class Admission:
         reservation: The images that it took from the quota.
         num_images: Images asked for.
         estimated_wait_seconds: Wait for a slot as told to the user.
-        raw_wait_seconds: The same before correction, for learning it.
+        modelled_wait_seconds: The same before what was learned, for learning it.
     """
 
     sender: Sender
@@ -68,7 +68,7 @@ class Admission:
     reservation: Reservation
     num_images: int
     estimated_wait_seconds: float
-    raw_wait_seconds: float
+    modelled_wait_seconds: float
 
 
 class Promises:
@@ -123,7 +123,7 @@ class AdmissionGate:
         self._attempts = AttemptMemory()
         self._promises = Promises()
         self._in_work: dict[str, int] = {}
-        self.waits = WaitCorrection(tuple(self._tiers))
+        self._waits = WaitCorrection({tier.name: tier.priority_weight for tier in tiers}, time.monotonic())
         self.is_draining = False
 
     def sender_of(self, headers: Mapping[str, str], peer: str, body_user: str | None) -> Sender:
@@ -164,10 +164,13 @@ class AdmissionGate:
 
         Returns:
             The admission, with its quota reserved and its place in the queue taken; or the refusal.
+
+        Raises:
+            UnsupportedRequestError: The engine cannot do this; nothing was counted.
         """
         flags = self._flags.read(sender.caller, sender.tier)
-        raw_wait = self._engine.estimated_wait_seconds(request)
-        refusal = refusal_of(self._ask(sender, request, flags, num_tokens, raw_wait))
+        wait = self._waits.corrected(sender.tier.name, self._modelled_wait(request))
+        refusal = refusal_of(self._ask(sender, request, flags, num_tokens, wait))
         if refusal is not None:
             return self._refused(sender, refusal, num_tokens)
         user, tier = sender.caller.user, sender.tier
@@ -180,12 +183,17 @@ class AdmissionGate:
             )
             if isinstance(reserved, QuotaRefusal):
                 return self._refused(sender, _quota_refusal(reserved, flags), num_tokens)
-            raw_wait = self._engine.estimated_wait_seconds(request)
-            handle = self._submit(request)
+            modelled_wait = self._modelled_wait(request)
+            try:
+                handle = self._submit(request)
+            except UnsupportedRequestError:
+                await self.ledger.give_back(reserved, request.num_images)
+                raise
             if isinstance(handle, Refusal):
                 await self.ledger.give_back(reserved, request.num_images)
                 return self._refused(sender, handle, num_tokens)
             admitted = True
+            self._waits.admitted(tier.name, num_tokens, time.monotonic())
         finally:
             if not admitted:
                 self._release(user, request.num_images)
@@ -194,17 +202,24 @@ class AdmissionGate:
             handle=handle,
             reservation=reserved,
             num_images=request.num_images,
-            estimated_wait_seconds=self.waits.corrected(tier.name, raw_wait),
-            raw_wait_seconds=raw_wait,
+            estimated_wait_seconds=self._waits.corrected(tier.name, modelled_wait),
+            modelled_wait_seconds=modelled_wait,
         )
 
-    async def ended(self, admission: Admission, num_finished: int) -> None:
+    def wait_of(self, request: GenerationRequest) -> float:
+        """Return how long a request would wait for a slot, as its user would be told."""
+        return self._waits.corrected(request.tier, self._modelled_wait(request))
+
+    async def ended(self, admission: Admission, num_finished: int, wait_seconds: float | None) -> None:
         """Free what a request held; images that it did not get go back to the quota.
 
         Args:
             admission: The request.
             num_finished: Images that it got.
+            wait_seconds: How long it waited for a slot; None if it got none.
         """
+        if wait_seconds is not None:
+            self._waits.learn(admission.sender.tier.name, admission.modelled_wait_seconds, wait_seconds)
         self._release(admission.sender.caller.user, admission.num_images)
         missing = admission.num_images - num_finished
         if missing > 0:
@@ -216,8 +231,13 @@ class AdmissionGate:
         uses = await self.ledger.usage(caller.user, caller.tier, quota_limits(flags))
         return flags, uses, self._in_work.get(caller.user, 0)
 
+    def _modelled_wait(self, request: GenerationRequest) -> float:
+        estimated = self._engine.estimated_wait_seconds(request)
+        speed = speed_tokens_per_second(self._engine.snapshot())
+        return self._waits.modelled(request.tier, estimated, speed, time.monotonic())
+
     def _ask(
-        self, sender: Sender, request: GenerationRequest, flags: FlagValues, num_tokens: int, raw_wait: float
+        self, sender: Sender, request: GenerationRequest, flags: FlagValues, num_tokens: int, wait_seconds: float
     ) -> Ask:
         engine = self._engine.snapshot()
         now_unix = time.time()
@@ -229,7 +249,7 @@ class AdmissionGate:
             num_tokens=num_tokens,
             num_in_work=self._in_work.get(sender.caller.user, 0),
             engine=engine,
-            estimated_wait_seconds=self.waits.corrected(sender.tier.name, raw_wait),
+            estimated_wait_seconds=wait_seconds,
             promised_tokens=self._promises.tokens(time.monotonic(), speed_tokens_per_second(engine)),
             max_wait_seconds=self._max_wait_seconds,
             guard_recovery_seconds=GUARD_RECOVERY_SECONDS,

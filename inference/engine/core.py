@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.engine.errors import DrainingError, QueueFullError, QueueLimit, UnsupportedRequestError
@@ -14,6 +14,7 @@ from inference.engine.events import (
     Admitted,
     Finished,
     FinishedImage,
+    ImageContent,
     PartialImage,
     Progress,
     Stopped,
@@ -22,13 +23,17 @@ from inference.engine.events import (
 )
 from inference.engine.pace import Allowance, ArrivalMeter, SpeedMeter, allowance_of
 from inference.engine.ports import StepReport, WorkBound
-from inference.engine.requests import MAX_IMAGES_PER_REQUEST, MAX_PARTIAL_IMAGES, GenerationRequest, ImageSize
+from inference.engine.requests import GenerationRequest
 from inference.engine.rows import RowTable
+from inference.engine.rules import check_request
 from inference.engine.runner import DrawingModel, RowMove, RowStart
 from inference.engine.settings import EngineSettings
 from inference.engine.stream import EventStream
 from inference.engine.waiting import WaitingQueue, next_tier
 from inference.engine.work import ImageTask, Job, partial_marks
+
+DEADLINES_PER_JOB = 16
+"""Deadlines kept for each request under way, at most, before those of ended requests are forgotten."""
 
 
 @dataclass(slots=True)
@@ -38,7 +43,8 @@ class StepWork:
     Attributes:
         moves: Rows that take another number.
         pairs: Rows of guided images that have new numbers, conditional one first.
-        starts: Images that begin.
+        starts: Rows of images that begin.
+        images: Those images, each once.
         num_rows: Rows of the step; 0 for none.
         duty_ratio: Share of the time that this step may take.
     """
@@ -46,6 +52,7 @@ class StepWork:
     moves: list[RowMove] = field(default_factory=list)
     pairs: list[tuple[int, int]] = field(default_factory=list)
     starts: list[RowStart] = field(default_factory=list)
+    images: list[ImageTask] = field(default_factory=list)
     num_rows: int = 0
     duty_ratio: float = 1.0
 
@@ -122,9 +129,16 @@ class EngineCore:
         job = self.new_job(request, stream, now)
         self.jobs[request.request_id] = job
         if request.deadline_at is not None:
-            heapq.heappush(self._deadlines, (request.deadline_at, request.request_id))
+            self._note_deadline(request.deadline_at, request.request_id)
         self.queue.add(job)
         self.arrivals.add(request.priority_weight, num_tokens, now)
+
+    def _note_deadline(self, deadline_at: float, request_id: str) -> None:
+        heapq.heappush(self._deadlines, (deadline_at, request_id))
+        # Deadlines of what has ended long before them would pile up.
+        if len(self._deadlines) > DEADLINES_PER_JOB * (len(self.jobs) + 1):
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self.jobs]
+            heapq.heapify(self._deadlines)
 
     def new_job(self, request: GenerationRequest, stream: EventStream, now: float) -> Job:
         """Make a job for a request as it would be queued now, without queueing it.
@@ -164,26 +178,9 @@ class EngineCore:
         Raises:
             UnsupportedRequestError: With the field and what can be done instead.
         """
-        description, sampling = self.model.description, request.sampling
-        most_guidance = description.max_guidance_scale if self.model.unconditional is not None else 1.0
-        # What the field must satisfy, the field, and what to say; the first that fails is told.
-        rules = (
-            (request.size in description.tokens_by_size, "size", "one of " + _sizes_of(description.tokens_by_size)),
-            (1 <= request.num_images <= MAX_IMAGES_PER_REQUEST, "n", f"1 to {MAX_IMAGES_PER_REQUEST}"),
-            (0 <= request.num_partial_images <= MAX_PARTIAL_IMAGES, "partial_images", f"0 to {MAX_PARTIAL_IMAGES}"),
-            (0.0 <= sampling.temperature <= 100.0, "temperature", "0 to 100"),
-            (sampling.top_k is None or sampling.top_k >= 1, "top_k", "1 or more"),
-            (1.0 <= sampling.guidance_scale <= most_guidance, "guidance_scale", f"1 to {most_guidance:g}"),
-            (
-                1 <= len(request.conditioning.tokens) <= description.max_prompt_tokens,
-                "prompt",
-                f"1 to {description.max_prompt_tokens} tokens long",
-            ),
-            (request.request_id not in self.jobs, "request_id", "one that is not in use"),
-        )
-        for holds, name, allowed in rules:
-            if not holds:
-                raise UnsupportedRequestError(name, f"{name} must be {allowed}")
+        check_request(request, self.model)
+        if request.request_id in self.jobs:
+            raise UnsupportedRequestError("request_id", f"request_id {request.request_id} is in use")
 
     def give_up(self, request_id: str, reason: StopReason = StopReason.CANCELLED) -> None:
         """Note that a request shall end; it does so before the next step."""
@@ -240,6 +237,7 @@ class EngineCore:
 
     def _start(self, image: ImageTask, now: float) -> None:
         self.rows.take(image)
+        self._work.images.append(image)
         job, request = image.job, image.job.request
         if job.admitted_at is None:
             job.admitted_at = now
@@ -291,7 +289,8 @@ class EngineCore:
         # All that is sent is read before any row gets another number: the runner still has the old ones.
         for image in marked:
             self._tell(image, now)
-        for image in marked:
+        # From the last row down: images that end together then leave no gap that another of them would be moved into.
+        for image in sorted(marked, key=lambda image: image.rows[0], reverse=True):
             if image.is_done:
                 self._finish(image, now)
         return StepReport(
@@ -336,6 +335,20 @@ class EngineCore:
 
     # ------------------------------------------------------------------------------------------ ends
 
+    def deliver(self, image: ImageTask, content: ImageContent, now: float) -> None:
+        """Finish an image that somebody else has drawn.
+
+        Args:
+            image: One that has rows.
+            content: What was drawn.
+            now: The time.
+        """
+        self.totals.image_tokens += image.num_tokens
+        image.num_done = image.num_tokens
+        image.job.first_token_at = image.job.first_token_at or now
+        image.job.stream.put(FinishedImage(image_index=image.image_index, content=content))
+        self._finish(image, now)
+
     def stop(self, job: Job, reason: StopReason, now: float, message: str = "") -> None:
         """End a request early: its rows are free, its stream ends.
 
@@ -375,7 +388,3 @@ STOP_MESSAGES = {
     StopReason.DRAINING: "the server is shutting down; try again elsewhere",
     StopReason.ERROR: "the engine failed",
 }
-
-
-def _sizes_of(sizes: Iterable[ImageSize]) -> str:
-    return ", ".join(str(size) for size in sorted(sizes))

@@ -14,7 +14,7 @@ from dataclasses import replace
 import structlog
 
 from inference.engine.core import EngineCore, StepWork
-from inference.engine.errors import EngineFailedError
+from inference.engine.errors import DrainingError, EngineFailedError
 from inference.engine.estimates import jobs_later_than, outlook_of_request, snapshot_of
 from inference.engine.events import StopReason
 from inference.engine.pace import pause_seconds
@@ -24,9 +24,6 @@ from inference.engine.runner import DrawingModel, Runner
 from inference.engine.settings import EngineSettings
 from inference.engine.stream import EventStream
 from inference.engine.warm_up import warm_up
-
-MAX_PAUSE_SECONDS = 5.0
-"""Longest rest after a step: a slower duty is kept by a later step, and a bound that rises is seen at once anyway."""
 
 log = structlog.get_logger(__name__)
 
@@ -85,12 +82,15 @@ class Engine:
             Its handle.
 
         Raises:
-            EngineFailedError: It broke. Other refusals are those of `EngineCore.submit`.
+            EngineFailedError: It broke.
+            DrainingError: It is closed. Other refusals are those of `EngineCore.submit`.
         """
         stream = EventStream(request, self._cancel)
         with self._changed:
             if self._failure is not None:
                 raise EngineFailedError(self._failure)
+            if self._is_closing:
+                raise DrainingError("the server has stopped")
             self._core.submit(request, stream, time.monotonic())
             self._changed.notify_all()
         return stream
@@ -205,7 +205,7 @@ class Engine:
 
     def _rest(self, seconds: float) -> None:
         """Pause, but let go of what is cancelled, and notice a bound that changes."""
-        until = time.monotonic() + min(seconds, MAX_PAUSE_SECONDS)
+        until = time.monotonic() + seconds
         bound = self._core.bound
         with self._changed:
             while not self._is_closing and self._core.bound == bound:

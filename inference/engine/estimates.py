@@ -77,11 +77,11 @@ def jobs_later_than(core: EngineCore, ends_at: float, now: float) -> list[Job]:
         now: The time.
 
     Returns:
-        Requests; none before the speed is known.
+        Requests; before the speed is known, all of them: nothing can be promised.
     """
     pace = pace_of(core)
     if pace is None:
-        return []
+        return [job for job in core.jobs.values() if job.is_queued]
     waiting = [load_of(image) for image in core.queue.images]
     found = outlook([load_of(image) for image in core.rows.images], waiting, pace)
     return [

@@ -55,15 +55,14 @@ class KeyValueSlots:
     (docs/decisions/0090-contiguous-slots.md).
 
     Attributes:
-        keys: Shape ``(num_layers, num_slots, num_key_value_heads, head_dimension, max_positions)``; positions last,
-            so that scores are one product without a copy.
-        values: Shape ``(num_layers, num_slots, num_key_value_heads, max_positions, head_dimension)``.
+        keys: Shape ``(num_layers, num_slots, num_key_value_heads, max_positions, head_dimension)``.
+        values: The same.
     """
 
     def __init__(self, shape: TransformerShape, num_slots: int, like: Tensor) -> None:
-        head = (shape.num_layers, num_slots, shape.num_key_value_heads)
-        self.keys = like.new_zeros(*head, shape.head_dimension, shape.max_positions)
-        self.values = like.new_zeros(*head, shape.max_positions, shape.head_dimension)
+        slots = (num_slots, shape.num_key_value_heads, shape.max_positions, shape.head_dimension)
+        self.keys = like.new_zeros(shape.num_layers, *slots)
+        self.values = torch.zeros_like(self.keys)
 
     def move(self, source: int, target: int) -> None:
         """Copy one slot over another."""
@@ -134,12 +133,13 @@ class Block(nn.Module):
         """
         shape, num_rows = self.shape, stream.shape[0]
         query, key, value = self.project(stream, plan.rotation)
-        keys[plan.rows, :, :, plan.positions] = key
+        keys[plan.rows, :, plan.positions] = key
         values[plan.rows, :, plan.positions] = value
         # A group of query heads shares a key head: (rows, key heads, queries per key head, head dimension).
         grouped = query.reshape(num_rows, shape.num_key_value_heads, -1, shape.head_dimension)
-        scores = torch.matmul(grouped * shape.head_dimension**-0.5, keys[:num_rows, :, :, : plan.length])
-        weights = torch.softmax(scores + plan.mask, dim=-1)
+        visible = keys[:num_rows, :, : plan.length].transpose(-1, -2)
+        scores = torch.matmul(grouped * shape.head_dimension**-0.5, visible).add_(plan.mask)
+        weights = torch.softmax(scores, dim=-1)
         attended = torch.matmul(weights, values[:num_rows, :, : plan.length])
         return self.finish(stream, attended.reshape(num_rows, -1))
 
@@ -206,7 +206,7 @@ class Transformer(nn.Module):
         rotation = self.tables(stream)[0][:length].unsqueeze(1)
         for index, block in enumerate(self._layers):
             stream, key, value = block.attend_all(stream, rotation)
-            slots.keys[index, slot, :, :, :length] = key[0].transpose(-1, -2)
+            slots.keys[index, slot, :, :length] = key[0]
             slots.values[index, slot, :, :length] = value[0]
 
     def decode(self, tokens: Tensor, positions: Tensor, slots: KeyValueSlots, length: int) -> Tensor:

@@ -14,11 +14,11 @@ class NativeDecoder:
     Args:
         transformer: On the device and in the precision in which it shall run.
         num_rows: Slots.
+        first_image_token: What the network calls image token 0 when it reads it.
     """
 
-    first_image_token = 0
-
-    def __init__(self, transformer: Transformer, *, num_rows: int) -> None:
+    def __init__(self, transformer: Transformer, *, num_rows: int, first_image_token: int = 0) -> None:
+        self.first_image_token = first_image_token
         self._transformer = transformer.eval()
         self._num_rows = num_rows
         with torch.inference_mode():

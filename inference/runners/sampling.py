@@ -76,4 +76,4 @@ def _limited(scaled: Tensor, choices: RowChoices) -> Tensor:
     best = scaled.topk(min(choices.max_top_k, num_tokens), dim=-1).values
     last = best.gather(1, (limited - 1).clamp(max=best.shape[1] - 1).unsqueeze(1))
     is_limited = (limited < num_tokens).unsqueeze(1)
-    return scaled.masked_fill(is_limited & (scaled <= last), float("-inf"))
+    return scaled.masked_fill(is_limited & (scaled < last), float("-inf"))

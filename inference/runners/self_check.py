@@ -17,8 +17,11 @@ from torch import Tensor
 from inference.engine.errors import ModelError
 from inference.runners.torch_runner import Decoder
 
-TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.25}
-"""Largest accepted difference, as a share of the standard deviation of the logits, by precision."""
+TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.25}
+"""Largest accepted difference, as a share of the standard deviation of the logits, by precision.
+
+Wrong decoding shows at about one. In float64 room is left for models whose own rotary angles are float32 (1e-6).
+"""
 PREFILLED_TOKENS = 3
 HEAD_START_STEPS = 2
 SEED = 0

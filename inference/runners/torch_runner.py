@@ -6,6 +6,7 @@ A `Decoder` is the model with its slots; native and Hugging Face models differ i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
@@ -67,6 +68,24 @@ class Decoder(Protocol):
         ...
 
 
+class _Whole(IntEnum):
+    """Columns of whole numbers; the rows of the pair come last."""
+
+    TOKEN = 0
+    POSITION = 1
+    PLACE = 2
+    TOP_K = 3
+    CONDITIONAL_ROW = 4
+    UNCONDITIONAL_ROW = 5
+
+
+class _Real(IntEnum):
+    """Columns of real numbers."""
+
+    TEMPERATURE = 0
+    GUIDANCE_SCALE = 1
+
+
 @dataclass(slots=True)
 class _HostRow:
     """What the host knows of a row without asking the device."""
@@ -89,22 +108,13 @@ class TorchRunner:
         self._decoder = decoder
         num_rows, device = decoder.num_rows, decoder.device
         self._num_image_tokens = decoder.num_image_tokens
-        self._token = torch.zeros(num_rows, dtype=torch.int64, device=device)
-        self._position = torch.zeros(num_rows, dtype=torch.int64, device=device)
-        self._place = torch.zeros(num_rows, dtype=torch.int64, device=device)
-        self._rows = torch.arange(num_rows, device=device)
+        # One row of numbers for each row of the batch, so that beginning and moving an image is one copy of each kind.
+        self._whole = torch.zeros(num_rows, len(_Whole), dtype=torch.int64, device=device)
+        self._real = torch.ones(num_rows, len(_Real), dtype=torch.float64, device=device)
         self._drawn = torch.zeros(num_rows, max_image_tokens, dtype=torch.int64, device=device)
         self._uniforms = torch.zeros(num_rows, max_image_tokens, dtype=torch.float64, device=device)
-        self._temperature = torch.ones(num_rows, dtype=torch.float64, device=device)
-        self._top_k = torch.ones(num_rows, dtype=torch.int64, device=device)
-        self._scale = torch.ones(num_rows, dtype=torch.float64, device=device)
-        self._conditional = self._rows.clone()
-        self._unconditional = self._rows.clone()
+        self._rows = torch.arange(num_rows, device=device)
         self._host = [_HostRow() for _ in range(num_rows)]
-        self._by_row = (
-            *(self._token, self._position, self._place, self._drawn, self._uniforms),
-            *(self._temperature, self._top_k, self._scale),
-        )
 
     @property
     def num_rows(self) -> int:
@@ -119,22 +129,25 @@ class TorchRunner:
     @torch.inference_mode()
     def place(self, start: RowStart) -> None:
         """Begin an image in a row that was free."""
-        row, sampling = start.row, start.sampling
-        prompt = torch.tensor(start.prompt_tokens, dtype=torch.int64, device=self._decoder.device)
-        if len(start.prompt_tokens) > 1:
-            self._decoder.prefill(prompt[:-1], row)
+        row, sampling, device = start.row, start.sampling, self._decoder.device
+        position = len(start.prompt_tokens) - 1
+        if position:
+            self._decoder.prefill(torch.tensor(start.prompt_tokens[:-1], dtype=torch.int64, device=device), row)
         numbers = torch.from_numpy(uniforms(start.seed, start.image_index, start.num_image_tokens))
-        self._uniforms[row, : start.num_image_tokens] = numbers.to(self._decoder.device)
-        self._token[row] = prompt[-1]
-        self._position[row] = len(start.prompt_tokens) - 1
-        self._place[row] = 0
-        self._temperature[row] = sampling.temperature
-        self._top_k[row] = sampling.top_k or self._num_image_tokens
-        self._scale[row] = sampling.guidance_scale
-        self._conditional[row] = start.conditional_row
-        self._unconditional[row] = start.unconditional_row
+        self._uniforms[row, : start.num_image_tokens] = numbers.to(device)
+        whole = {
+            _Whole.TOKEN: start.prompt_tokens[-1],
+            _Whole.POSITION: position,
+            _Whole.PLACE: 0,
+            _Whole.TOP_K: sampling.top_k or self._num_image_tokens,
+            _Whole.CONDITIONAL_ROW: start.conditional_row,
+            _Whole.UNCONDITIONAL_ROW: start.unconditional_row,
+        }
+        self._whole[row] = torch.tensor([whole[name] for name in _Whole], dtype=torch.int64, device=device)
+        real = (sampling.temperature, sampling.guidance_scale)
+        self._real[row] = torch.tensor(real, dtype=torch.float64, device=device)
         self._host[row] = _HostRow(
-            position=len(start.prompt_tokens) - 1,
+            position=position,
             top_k=sampling.top_k or 0,
             is_drawn=sampling.temperature > 0.0,
             is_guided=start.conditional_row != start.unconditional_row,
@@ -144,11 +157,10 @@ class TorchRunner:
     def move(self, move: RowMove) -> None:
         """Give a row another number; what was there is gone."""
         self._decoder.move(move.source, move.target)
-        for tensor in self._by_row:
-            tensor[move.target] = tensor[move.source]
+        for numbers in (self._whole, self._real, self._drawn, self._uniforms):
+            numbers[move.target] = numbers[move.source]
         # A row without guidance is its own pair, under its new number; of the others the engine tells.
-        self._conditional[move.target] = move.target
-        self._unconditional[move.target] = move.target
+        self._whole[move.target, _Whole.CONDITIONAL_ROW :] = move.target
         self._host[move.target] = self._host[move.source]
         self._host[move.source] = _HostRow()
 
@@ -156,31 +168,32 @@ class TorchRunner:
     def pair(self, conditional_row: int, unconditional_row: int) -> None:
         """Tell two rows of one guided image where both now are."""
         for row in (conditional_row, unconditional_row):
-            self._conditional[row] = conditional_row
-            self._unconditional[row] = unconditional_row
+            self._whole[row, _Whole.CONDITIONAL_ROW] = conditional_row
+            self._whole[row, _Whole.UNCONDITIONAL_ROW] = unconditional_row
 
     @torch.inference_mode()
     def step(self, num_rows: int) -> None:
         """Draw the next token of each of the first rows; returns when the work is done."""
         host = self._host[:num_rows]
-        rows, place = self._rows[:num_rows], self._place[:num_rows]
+        token, position, place, top_k, conditional_row, unconditional_row = self._whole[:num_rows].unbind(dim=1)
+        temperature, scale = self._real[:num_rows].unbind(dim=1)
         length = max(row.position for row in host) + 1
-        logits = self._decoder.decode(self._token[:num_rows], self._position[:num_rows], length)
+        logits = self._decoder.decode(token, position, length)
         choices = RowChoices(
-            temperature=self._temperature[:num_rows],
-            top_k=self._top_k[:num_rows],
-            guidance_scale=self._scale[:num_rows],
-            conditional_row=self._conditional[:num_rows],
-            unconditional_row=self._unconditional[:num_rows],
+            temperature=temperature,
+            top_k=top_k,
+            guidance_scale=scale,
+            conditional_row=conditional_row,
+            unconditional_row=unconditional_row,
             max_top_k=max(row.top_k for row in host),
             any_drawn=any(row.is_drawn for row in host),
             any_guided=any(row.is_guided for row in host),
         )
-        chosen = choose(logits, self._uniforms[rows, place], choices)
-        self._drawn[rows, place] = chosen
-        self._token[:num_rows] = chosen + self._decoder.first_image_token
-        self._position[:num_rows] += 1
-        self._place[:num_rows] += 1
+        at = (self._rows[:num_rows], place)
+        chosen = choose(logits, self._uniforms[at], choices)
+        self._drawn[at] = chosen
+        token.copy_(chosen + self._decoder.first_image_token)
+        self._whole[:num_rows, _Whole.POSITION : _Whole.PLACE + 1] += 1
         for row in host:
             row.position += 1
         if self._decoder.device.type == "cuda":

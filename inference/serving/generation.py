@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from inference.admission.gate import Admission, AdmissionGate
+from inference.admission.verdicts import Refusal
 from inference.engine.events import (
     Counts,
     Event,
@@ -122,13 +123,25 @@ class GenerationRunner:
             generation.is_read = True
             self._settle_later(generation)
 
+    def abandon(self, deciding: asyncio.Task[Generation | Refusal]) -> None:
+        """Settle a request whose client went before it was decided, once it is."""
+
+        async def settle() -> None:
+            decided = await deciding
+            if isinstance(decided, Generation):
+                self.settle_if_unread(decided)
+
+        self._keep(asyncio.create_task(settle()))
+
     async def close(self) -> None:
         """Wait for what is being settled, within a bound."""
         if self._settling:
             await asyncio.wait(list(self._settling), timeout=2 * SETTLE_SECONDS)
 
     def _settle_later(self, generation: Generation) -> None:
-        task = asyncio.create_task(self._settle(generation))
+        self._keep(asyncio.create_task(self._settle(generation)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
@@ -146,12 +159,10 @@ class GenerationRunner:
             num_tokens=generation.wish.num_tokens,
             ended_at=time.monotonic() if counts.ended_at is None else counts.ended_at,
         )
-        if counts.admitted_at is not None:
-            wait = counts.admitted_at - counts.submitted_at
-            self._gate.waits.learn(admission.sender.tier.name, admission.raw_wait_seconds, wait)
+        wait = None if counts.admitted_at is None else counts.admitted_at - counts.submitted_at
         self._metrics.ended(ended)
         # A client that goes before its last image still had its GPU time: only images not made are given back.
-        await self._gate.ended(admission, max(counts.num_images, generation.num_finished))
+        await self._gate.ended(admission, max(counts.num_images, generation.num_finished), wait)
 
     @staticmethod
     async def _last_word(generation: Generation, handle: GenerationHandle) -> None:

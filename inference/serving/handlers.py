@@ -14,6 +14,7 @@ from inference.admission.decision import MAX_QUEUE_RETRY_SECONDS, backlog_second
 from inference.admission.gate import Sender
 from inference.admission.languages import Language, language_of
 from inference.admission.verdicts import ErrorCode, LimitReason, Outcome, Refusal
+from inference.engine.errors import UnsupportedRequestError
 from inference.engine.events import ImageContent
 from inference.serving import api
 from inference.serving.answers import (
@@ -133,11 +134,11 @@ class Handlers:
             body = parse_body(await _body(request, self._pod.settings.body_seconds))
             sender = self._pod.gate.sender_of(request.headers, request.remote or "", body.user)
             wish = wish_of(body, self._pod.engine, language)
-        except BadRequestError as error:
+            generation = await self._admit(sender, wish)
+        except (BadRequestError, UnsupportedRequestError) as error:
             sender = sender or self._pod.gate.sender_of(request.headers, request.remote or "", None)
             self._pod.metrics.received(sender, Outcome.INVALID, 0)
-            return error_answer(error.status, error.message, param=error.param, code=error.code)
-        generation = await self._admit(sender, wish)
+            return _bad_request(error)
         if isinstance(generation, Refusal):
             return refusal_answer(generation, language, self._pod.guard_ratio)
         try:
@@ -150,8 +151,19 @@ class Handlers:
             raise
 
     async def _admit(self, sender: Sender, wish: Wish) -> Generation | Refusal:
-        pod = self._pod
-        asked = generation_request(wish, tier=sender.tier.name, priority_weight=sender.tier.priority_weight)
+        deciding = asyncio.create_task(self._decide(sender, wish))
+        try:
+            # A client may go while the store of quotas is asked; what was counted by then must be given back.
+            return await asyncio.shield(deciding)
+        except asyncio.CancelledError:
+            self._pod.metrics.dropped(DropReason.VANISHED)
+            self._pod.runner.abandon(deciding)
+            raise
+
+    async def _decide(self, sender: Sender, wish: Wish) -> Generation | Refusal:
+        pod, tier = self._pod, sender.tier
+        defaults = pod.engine.model.default_sampling
+        asked = generation_request(wish, defaults, tier=tier.name, priority_weight=tier.priority_weight)
         admission = await pod.gate.admit(sender, asked, wish.num_tokens)
         if isinstance(admission, Refusal):
             pod.metrics.received(sender, admission.outcome, wish.num_tokens)
@@ -225,6 +237,12 @@ class Handlers:
             reason=LimitReason.DRAINING,
             retry_after_seconds=seconds,
         )
+
+
+def _bad_request(error: BadRequestError | UnsupportedRequestError) -> web.Response:
+    if isinstance(error, BadRequestError):
+        return error_answer(error.status, error.message, param=error.param, code=error.code)
+    return error_answer(HTTPStatus.BAD_REQUEST, str(error), param=error.field, code="unsupported")
 
 
 async def _body(request: web.Request, body_seconds: float) -> bytes:

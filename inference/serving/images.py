@@ -7,7 +7,7 @@ import base64
 import io
 from concurrent.futures import ThreadPoolExecutor
 
-from inference.engine.events import ImageContent
+from inference.engine.events import EncodedImage, ImageContent
 from inference.engine.ports import ImageCodec
 from inference.serving.api import OutputFormat
 
@@ -43,7 +43,9 @@ class ImageEncoder:
 
     def _encode(self, content: ImageContent, output_format: OutputFormat, compression: int | None) -> str:
         data = self._codec.png(content)
-        if output_format != "png":
+        # A server behind us may have sent another format than the one that is asked for.
+        has_format = content.media_type if isinstance(content, EncodedImage) else "image/png"
+        if has_format != f"image/{output_format}":
             from PIL import Image
 
             quality = DEFAULT_COMPRESSION if compression is None else compression

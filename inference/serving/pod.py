@@ -67,9 +67,9 @@ class Pod:
         return [what for what, is_lacking in lacks.items() if is_lacking]
 
     def is_hung(self) -> bool:
-        """Return whether the engine's loop has stopped going round; not before it has begun to."""
+        """Return whether the engine's loop has stopped going round; loading a model may take as long as it does."""
         engine = self.engine.snapshot()
-        return engine.heartbeat_at > 0.0 and engine.taken_at - engine.heartbeat_at > self.settings.hang_seconds
+        return engine.is_warm and engine.taken_at - engine.heartbeat_at > self.settings.hang_seconds
 
     def is_alive(self) -> bool:
         """Return whether a restart would not help: the engine neither hangs nor broke."""
@@ -107,7 +107,7 @@ class Pod:
             tier=tier.name,
             priority_weight=tier.priority_weight,
         )
-        wait = self.gate.waits.corrected(tier.name, self.engine.estimated_wait_seconds(request))
+        wait = self.gate.wait_of(request)
         return wait if not math.isnan(wait) else math.inf
 
 

@@ -85,7 +85,6 @@ class PodMetrics:
         """
         self.instruments = Instruments(BOUNDS)
         self.model_labels = (model.name, ENGINE_LABEL)
-        self._tiers = tiers
         sizes = [str(size) for size in model.tokens_by_size] or [DEFAULT_SIZE_LABEL]
         begin = self.instruments.initialise
         begin(names.INFERENCE_REQUESTS, product(regions, tiers, [*Attempt], [*Outcome]))

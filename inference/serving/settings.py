@@ -76,6 +76,28 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
+def parse_redis(text: str | None) -> str | None:
+    """Return the address of the store of quotas; None keeps them in memory.
+
+    Raises:
+        InferenceSettingsError: If it is no address of Redis.
+    """
+    if text is not None and not text.startswith(("redis://", "rediss://")):
+        raise InferenceSettingsError(f"--redis {text}: use redis://HOST:PORT/DB, or rediss:// for TLS")
+    return text
+
+
+def parse_url(text: str | None, flag: str) -> str | None:
+    """Return an address of HTTP.
+
+    Raises:
+        InferenceSettingsError: If it is none.
+    """
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise InferenceSettingsError(f"{flag} {text}: use an address such as http://HOST:PORT/PATH")
+    return text
+
+
 def parse_regions(text: str) -> tuple[str, ...]:
     """Return the names of a comma-separated list.
 

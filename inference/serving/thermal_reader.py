@@ -37,7 +37,6 @@ class _Gpu(msgspec.Struct, frozen=True):
     age_seconds: float | None = None
     thermal_margin_celsius: float | None = None
     power_watts: float | None = None
-    power_limit_watts: float | None = None
     sustainable_power_watts: float | None = None
 
 

@@ -87,6 +87,8 @@ def wish_of(body: ImagesRequest, engine: ImageEngine, language: Language) -> Wis
     if (body.guidance_scale or 1.0) > model.max_guidance_scale:
         message = f"guidance_scale may be at most {model.max_guidance_scale:g} with this model"
         raise BadRequestError(message, param="guidance_scale")
+    if body.seed is not None and not model.can_seed:
+        raise BadRequestError("this model cannot reproduce images; leave seed out", param="seed")
     size = _size(body.size, model)
     num_images = body.n or 1
     return Wish(
@@ -100,11 +102,12 @@ def wish_of(body: ImagesRequest, engine: ImageEngine, language: Language) -> Wis
     )
 
 
-def generation_request(wish: Wish, *, tier: str, priority_weight: float) -> GenerationRequest:
+def generation_request(wish: Wish, defaults: Sampling, *, tier: str, priority_weight: float) -> GenerationRequest:
     """Return the engine's request for a wish.
 
     Args:
         wish: What is asked.
+        defaults: How the model samples where the wish does not say.
         tier: The user's tier.
         priority_weight: The tier's head start.
 
@@ -120,9 +123,9 @@ def generation_request(wish: Wish, *, tier: str, priority_weight: float) -> Gene
         seed=secrets.randbits(62) if body.seed is None else body.seed,
         num_images=wish.num_images,
         sampling=Sampling(
-            temperature=1.0 if body.temperature is None else body.temperature,
-            top_k=body.top_k,
-            guidance_scale=1.0 if body.guidance_scale is None else body.guidance_scale,
+            temperature=defaults.temperature if body.temperature is None else body.temperature,
+            top_k=defaults.top_k if body.top_k is None else body.top_k,
+            guidance_scale=defaults.guidance_scale if body.guidance_scale is None else body.guidance_scale,
         ),
         tier=tier,
         priority_weight=priority_weight,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.alert_cases import Case
+from tests.alert_cases import STEP_SECONDS, Case
 from tests.alert_cases_control import CASES
 from tools.checks.repository import ROOT
 from tools.monitoring.catalogue import ALERT_NAMES, ALERTS, GROUPS
@@ -46,6 +46,17 @@ def _files_of(alert: str) -> tuple[str, ...]:
     )
 
 
+def _series(case: Case) -> dict[str, str]:
+    """Return the series of a case; where it says nothing of leaders, there is one."""
+    if (
+        any(name.startswith("meltguard_controller_leader") for name in case.series)
+        or case.alert == "ControllerNoLeader"
+    ):
+        return case.series
+    leads = "1x600" if case.fires is None or case.step == STEP_SECONDS else "1x700"
+    return {**case.series, 'meltguard_controller_leader{cluster="c"}': leads}
+
+
 def _document(case: Case) -> dict[str, Any]:
     files = case.files or _files_of(case.alert)
     return {
@@ -55,7 +66,7 @@ def _document(case: Case) -> dict[str, Any]:
         "tests": [
             {
                 "interval": f"{case.step}s",
-                "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
+                "input_series": [{"series": series, "values": values} for series, values in _series(case).items()],
                 "promql_expr_test": _expectations(case),
             }
         ],

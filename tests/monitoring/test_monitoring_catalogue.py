@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from exporters.metric_names import INFERENCE_TIME_TO_FIRST_TOKEN
+from inference.serving.buckets import BOUNDS
 from tools.checks.repository import ROOT
 from tools.monitoring.catalogue import ALERTS, GROUPS
 from tools.monitoring.files import FOLDER, generated_files
@@ -77,3 +79,10 @@ def test_a_total_outage_pages_within_eleven_minutes(objective, minutes):
     """At 99 % a total outage takes 14.4 % of an hour and the hold of two minutes to page."""
     assert detection_seconds(objective, BURN_WINDOWS[0], error_ratio=1.0) == pytest.approx(60 * minutes)
     assert detection_seconds(objective, BURN_WINDOWS[0], error_ratio=0.14) is None
+
+
+def test_the_promise_of_the_first_token_stands_on_an_edge_of_its_buckets():
+    """The pod's histogram has a bucket that ends where the promise does, spelled as the rules spell it."""
+    edges = {repr(float(edge)) for edge in BOUNDS[INFERENCE_TIME_TO_FIRST_TOKEN]}
+    assert "2.5" in edges
+    assert 'le="2.5"' in TIME_TO_FIRST_TOKEN.bad.format(window="5m")

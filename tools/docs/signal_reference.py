@@ -29,9 +29,9 @@ as serving. A series without its label is left out and named in the operator's p
 
 ## Asked directly, or recorded
 
-Up to some hundreds of pools nothing has to be set up. Beyond that, let Prometheus record the signals:
-[signals.rules.yaml](signals.rules.yaml) holds the rules, made from the same source as the queries below. It compares
-plateaus at %g W; change that number to the power of your GPUs when they are busy.
+Up to about a hundred pools nothing has to be set up. Beyond that, let Prometheus record the signals:
+[signals.rules.yaml](signals.rules.yaml) holds the rules, made from the same source as the queries below; one query then
+reads them all. It compares plateaus at %g W; change that number to the power of your GPUs when they are busy.
 
 """
 

@@ -11,6 +11,7 @@ from tools.monitoring.recordings import (
     POOL_MARGIN,
     REGION,
     RUNG,
+    of_leader,
 )
 from tools.monitoring.thresholds import (
     ACTIONS_FAILED,
@@ -29,6 +30,10 @@ _EXPIRE = (
     "Limits in force expire in stages by themselves, from one rung to the next milder one; nothing new is decided. "
     "The local guards of the pods go on."
 )
+
+_DESIRED = of_leader('meltguard_pool_nodes{state="desired"}')
+_LIMIT = of_leader('meltguard_pool_nodes_limit{bound="max"}')
+_MOVED = of_leader('changes(meltguard_pool_nodes{state="serving"}[15m])')
 
 CONTROLLER_ALERTS: tuple[Alert, ...] = (
     Alert(
@@ -112,7 +117,7 @@ CONTROLLER_ALERTS: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.CONTROLLER,
         board=Board.SCALING,
-        expr=f"max by (cluster, input) (meltguard_controller_input_age_seconds) > {INPUT_AGE}",
+        expr=f"max by (cluster, input) {of_leader('meltguard_controller_input_age_seconds')} > {INPUT_AGE}",
         hold="5m",
         summary="The controller's input {{ $labels.input }} is {{ $value | humanizeDuration }} old",
         description="Without it the controller may escalate, but neither restores nor gives nodes back.",
@@ -125,8 +130,7 @@ CONTROLLER_ALERTS: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.CONTROLLER,
         board=Board.SCALING,
-        expr=f'max by ({POOL}) (meltguard_pool_nodes{{state="desired"}})\n'
-        f'  >= on ({POOL}) max by ({POOL}) (meltguard_pool_nodes_limit{{bound="max"}})\n'
+        expr=f"max by ({POOL}) {_DESIRED}\n  >= on ({POOL}) max by ({POOL}) {_LIMIT}\n"
         f"and on ({REGION}) max by ({REGION}) (meltguard_inference_estimated_wait_seconds) > {WAIT_NOTICED}",
         hold="15m",
         keep="5m",
@@ -140,8 +144,7 @@ CONTROLLER_ALERTS: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.CONTROLLER,
         board=Board.SCALING,
-        expr="pool:meltguard_pool_nodes_waited_for:count > 0\n"
-        f'and on ({POOL}) max by ({POOL}) (changes(meltguard_pool_nodes{{state="serving"}}[15m])) == 0',
+        expr=f"pool:meltguard_pool_nodes_waited_for:count > 0\nand on ({POOL}) max by ({POOL}) {_MOVED} == 0",
         hold="15m",
         summary="{{ $value }} nodes of pool {{ $labels.pool }} do not come",
         description="None has begun to serve for 15 minutes, and then 15 more, while some are wanted.",

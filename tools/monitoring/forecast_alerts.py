@@ -16,12 +16,13 @@ FORECAST_ALERTS: tuple[Alert, ...] = (
         expr=f"max by ({REGION}) (\n"
         f'  sum by ({REGION}, horizon) (meltguard_forecast_gpus_needed{{q="{DEMAND_QUANTILE}"}})\n'
         f")\n  > on ({REGION}) sum by ({REGION}) ({POOL_GPUS_MAX})",
-        hold="5m",
+        hold="1m",
         keep="10m",
         summary="The demand forecast of region {{ $labels.region }} needs more GPUs than its pools may have",
         description="{{ $value | printf `%.0f` }} GPUs are needed at the 90 % quantile within the forecast's horizon.",
         controller=CONTROLLER_IN_REGION,
-        why="a surge that the pools can serve is no alert; five forecasts in a row are no noise",
+        why="a surge that the pools can serve is no alert; two forecasts in a row must say so, and no more, so that "
+        "the ticket comes before the first limit",
     ),
     Alert(
         name="ForecastStale",

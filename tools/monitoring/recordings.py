@@ -27,6 +27,15 @@ ACTIONS_FAILED_RATIO = "kind:meltguard_controller_actions_failed:ratio_rate10m"
 RUNG = "region:meltguard_controller_rung:max"
 CROSSINGS = "region:meltguard_controller_rung_crossings:changes1h"
 
+
+def of_leader(vector: str) -> str:
+    """Return PromQL of a vector as the leader says it.
+
+    A replica that led once goes on showing the rung, the nodes and the inputs of its last pass.
+    """
+    return f"({vector} and on (cluster, job, instance) meltguard_controller_leader == 1)"
+
+
 # Stock dcgm-exporter has no margin; its slowdown limit is an optional field. Its labels are brought to ours.
 _DCGM_MARGIN = (
     'label_replace(label_replace(DCGM_FI_DEV_SLOWDOWN_TEMP - DCGM_FI_DEV_GPU_TEMP, "uuid", "$1", "UUID", "(.+)"),'
@@ -86,17 +95,19 @@ _PER_POOL: tuple[Recording, ...] = (
     ),
 )
 
+_LIMIT = of_leader('meltguard_pool_nodes_limit{bound="max"}')
+_DESIRED = of_leader('meltguard_pool_nodes{state="desired"}')
+_SERVING = of_leader('meltguard_pool_nodes{state="serving"}')
+
 _CONTROLLER: tuple[Recording, ...] = (
-    Recording(record=RUNG, expr=f"max by ({REGION}) (meltguard_controller_rung)"),
+    Recording(record=RUNG, expr=f"max by ({REGION}) {of_leader('meltguard_controller_rung')}"),
     Recording(
         record=POOL_GPUS_MAX,
-        expr=f'max by ({POOL}) (meltguard_pool_nodes_limit{{bound="max"}})\n'
-        f"  * on ({POOL}) max by ({POOL}) (meltguard_pool_gpus_per_node)",
+        expr=f"max by ({POOL}) {_LIMIT}\n  * on ({POOL}) max by ({POOL}) {of_leader('meltguard_pool_gpus_per_node')}",
     ),
     Recording(
         record="pool:meltguard_pool_nodes_waited_for:count",
-        expr=f'max by ({POOL}) (meltguard_pool_nodes{{state="desired"}})\n'
-        f'  - on ({POOL}) max by ({POOL}) (meltguard_pool_nodes{{state="serving"}})',
+        expr=f"max by ({POOL}) {_DESIRED}\n  - on ({POOL}) max by ({POOL}) {_SERVING}",
     ),
     Recording(
         record=ACTIONS_FAILED_RATIO,
@@ -111,7 +122,7 @@ def _crossings() -> tuple[Recording, ...]:
     return tuple(
         Recording(
             record=CROSSINGS,
-            expr=f"changes((max by ({REGION}) (meltguard_controller_rung) >= bool {rung})[1h:30s])",
+            expr=f"changes((max by ({REGION}) {of_leader('meltguard_controller_rung')} >= bool {rung})[1h:30s])",
             labels={"rung": str(rung)},
         )
         for rung in rungs

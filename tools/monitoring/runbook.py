@@ -174,7 +174,7 @@ def index_page(runbooks: tuple[Runbook, ...]) -> str:
         "commands "
         f"in them\nexpect {code('PROMETHEUS')} and {code('ALERTMANAGER')} to hold the servers' addresses, and "
         f"meltguard in "
-        f"the namespace {code('meltguard')}:\n\n"
+        f"the namespaces {code('meltguard-system')} and {code('meltguard-nodes')} (the exporters):\n\n"
         + _block("export PROMETHEUS=http://localhost:9090 ALERTMANAGER=http://localhost:9093")
         + "\n"
         + table(("alert", "severity", "meaning"), rows)

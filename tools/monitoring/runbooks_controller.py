@@ -16,7 +16,7 @@ from tools.monitoring.thresholds import (
 )
 
 _OWNERS = "The team that runs meltguard, with the operator's log and the id of the last decision."
-_LOG = "kubectl -n meltguard logs deploy/meltguard-operator --since=15m | tail -100"
+_LOG = "kubectl -n meltguard-system logs deploy/meltguard-operator --since=15m | tail -100"
 _EXPIRE = (
     "Nothing new is decided. Limits in force expire in stages, each rung to the next milder one; the local guards in "
     "the "
@@ -108,7 +108,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="Hold the rung by hand until the cause is found.", command="meltguard limit --help"),
             Step(
                 text="Widen the distance between `enter` and `exit`, or the dwell, in the policy.",
-                command="kubectl -n meltguard edit surge POLICY",
+                command="kubectl -n meltguard-system edit surge POLICY",
             ),
         ),
         verify="No rung is crossed more than twice within an hour:",
@@ -129,12 +129,12 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="What does the API answer?", command=_LOG),
             Step(
                 text="Do the operator's permissions still stand?",
-                command="kubectl auth can-i --list --as=system:serviceaccount:meltguard:meltguard-operator",
+                command="kubectl auth can-i --list --as=system:serviceaccount:meltguard-system:meltguard-operator",
             ),
             Step(text="Quota of the cloud is used up: raise it, or the pool's maximum elsewhere.", command=""),
             Step(
                 text="Nodes are wanted now: scale the pool by hand; the controller takes it over.",
-                command="kubectl -n meltguard get gpool POOL -o jsonpath='{.spec.target}'",
+                command="kubectl -n meltguard-system get gpool POOL -o jsonpath='{.spec.target}'",
             ),
         ),
         verify="Actions succeed:",
@@ -154,12 +154,12 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="Do the replicas run?",
-                command="kubectl -n meltguard get pods -l app.kubernetes.io/name=meltguard-operator -o wide",
+                command="kubectl -n meltguard-system get pods -l app.kubernetes.io/name=meltguard-operator -o wide",
             ),
-            Step(text="Who holds the lease, and since when?", command="kubectl -n meltguard get lease -o wide"),
+            Step(text="Who holds the lease, and since when?", command="kubectl -n meltguard-system get lease -o wide"),
             Step(
                 text="They crash: read why, and take the last release back.",
-                command="kubectl -n meltguard rollout undo deployment/meltguard-operator",
+                command="kubectl -n meltguard-system rollout undo deployment/meltguard-operator",
             ),
             Step(
                 text="The API server refuses them: check it, and the operator's permissions.",
@@ -185,11 +185,11 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="Where does it stand?", command=_LOG),
             Step(
                 text="Is it starved of CPU or memory?",
-                command="kubectl -n meltguard top pods -l app.kubernetes.io/name=meltguard-operator",
+                command="kubectl -n meltguard-system top pods -l app.kubernetes.io/name=meltguard-operator",
             ),
             Step(
                 text="End the leader; the other replica takes over within the lease.",
-                command="kubectl -n meltguard delete pod LEADER",
+                command="kubectl -n meltguard-system delete pod LEADER",
             ),
         ),
         verify="The last pass is seconds old:",
@@ -210,7 +210,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="Does Prometheus answer the operator?", command="meltguard doctor"),
             Step(
                 text="Run the input's query by hand; the policy holds it.",
-                command="kubectl -n meltguard get surge POLICY -o jsonpath='{.spec.signals}'",
+                command="kubectl -n meltguard-system get surge POLICY -o jsonpath='{.spec.signals}'",
             ),
         ),
         verify="Every input is fresh:",
@@ -232,7 +232,8 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="What would one more node be worth?", command="meltguard plan"),
             Step(
                 text="Raise the maximum, if quota and budget allow.",
-                command='kubectl -n meltguard patch gpool POOL --type=merge -p \'{"spec": {"maxNodes": NUMBER}}\'',
+                command='kubectl -n meltguard-system patch gpool POOL --type=merge -p \'{"spec": {"maxNodes": '
+                "NUMBER}}'",
             ),
         ),
         verify="The wait is short, or a node may be added:",
@@ -250,7 +251,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         blast="Where in their life do the nodes stand?",
         blast_query="max by (pool, state) (meltguard_pool_nodes)",
         steps=(
-            Step(text="What stands in the pool's way?", command="kubectl -n meltguard describe gpool POOL"),
+            Step(text="What stands in the pool's way?", command="kubectl -n meltguard-system describe gpool POOL"),
             Step(text="Desired above created: stock-out or quota of the cloud. Ask for another zone or type."),
             Step(
                 text="Created above ready: driver or device plugin.",
@@ -259,7 +260,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             ),
             Step(
                 text="Ready above serving: image pull or model load.",
-                command="kubectl -n meltguard get events --sort-by=.lastTimestamp | tail -20",
+                command="kubectl -n meltguard-system get events --sort-by=.lastTimestamp | tail -20",
             ),
         ),
         verify="Nobody waits for nodes:",

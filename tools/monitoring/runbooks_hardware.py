@@ -130,7 +130,7 @@ HARDWARE_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="Ask the controller why it does not act; its last decisions name the inputs and their ages.",
-                command="kubectl describe surge -n meltguard",
+                command="kubectl describe surge -n meltguard-system",
             ),
             Step(
                 text="Are its inputs fresh?",

@@ -6,7 +6,7 @@ from tools.monitoring.runbook import Runbook, Step
 from tools.monitoring.thresholds import QUOTA_SHARE, TRAFFIC_FLOOR, WAIT_LONG
 
 _SERVING = "The team that serves the model, with region, pods and the time at which it began."
-_PODS = "kubectl -n meltguard get pods -l app.kubernetes.io/name=meltguard-inference -o wide"
+_PODS = "kubectl -n meltguard-system get pods -l app.kubernetes.io/name=meltguard-inference -o wide"
 _BURN = (
     "The labels `long` and `short` say how urgent it is: 1h and 5m spend 2 % of the month's budget in an hour, 6h and "
     "30m "
@@ -39,7 +39,10 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
         alert="InferenceTTFTBudgetBurn",
         meaning="Too many admitted requests wait longer than 2.5 s for their first token. " + _BURN,
         impact="Users see nothing happen.",
-        controller="It acts on waits and heat, not on this budget; limits keep the admitted requests fast.",
+        controller=(
+            "It acts on waits and heat, not on this budget. From rung 3 on the two pages are silent, because the cause "
+            "is known and worked on; the tickets come all the same."
+        ),
         real="Below a traffic floor the two pages are silent. A single slow pod is the pod, not the region.",
         look=(
             "histogram_quantile(0.99, sum by (instance, le) "
@@ -59,7 +62,7 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
             ),
             Step(
                 text="A release of the model was rolled out: take it back.",
-                command="kubectl -n meltguard rollout undo deployment/meltguard-inference",
+                command="kubectl -n meltguard-system rollout undo deployment/meltguard-inference",
             ),
             Step(text="Demand is too high: shed the lowest tiers by hand.", command="meltguard limit --help"),
         ),
@@ -85,8 +88,11 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
         blast="Share of refused requests by region:",
         blast_query="region:meltguard_inference_refused:ratio_rate5m",
         steps=(
-            Step(text="Was rung 7 approved, and is it still needed?", command="kubectl describe surge -n meltguard"),
-            Step(text="`contended`: are nodes on their way?", command="kubectl -n meltguard get gpool -o wide"),
+            Step(
+                text="Was rung 7 approved, and is it still needed?",
+                command="kubectl describe surge -n meltguard-system",
+            ),
+            Step(text="`contended`: are nodes on their way?", command="kubectl -n meltguard-system get gpool -o wide"),
             Step(text="Limit the free tier harder, by hand.", command="meltguard limit --help"),
             Step(text="Pods are missing or draining.", command=_PODS),
         ),
@@ -133,13 +139,13 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="How old are its flags, and what does it say of its source?",
-                command="kubectl -n meltguard logs POD --since=10m | grep -i flag",
+                command="kubectl -n meltguard-system logs POD --since=10m | grep -i flag",
             ),
             Step(
                 text="Can it reach the operator's sync port?",
-                command="kubectl -n meltguard get endpoints meltguard-operator",
+                command="kubectl -n meltguard-system get endpoints meltguard-operator",
             ),
-            Step(text="Replace the pod; it drains first.", command="kubectl -n meltguard delete pod POD"),
+            Step(text="Replace the pod; it drains first.", command="kubectl -n meltguard-system delete pod POD"),
         ),
         verify="All pods of a region work with one revision:",
         verify_query="max by (region) (meltguard_flags_revision) - min by (region) (meltguard_flags_revision)",

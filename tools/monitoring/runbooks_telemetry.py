@@ -13,7 +13,7 @@ from tools.monitoring.thresholds import (
     SNAPSHOT_AGE,
 )
 
-_EXPORTERS = "kubectl -n meltguard get pods -l app.kubernetes.io/name=meltguard-exporter -o wide"
+_EXPORTERS = "kubectl -n meltguard-nodes get pods -l app.kubernetes.io/name=meltguard-exporter -o wide"
 _BLIND = (
     "What it cannot see it takes for unknown: it does not lift limits and gives no nodes back on such data, and it may "
     "still escalate on other evidence."
@@ -36,14 +36,14 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
         blast_query='avg by (region, pool) (up{job="meltguard-exporter"})',
         steps=(
             Step(text="Is the pod there?", command=_EXPORTERS),
-            Step(text="It restarts: read why.", command="kubectl -n meltguard logs POD --previous | tail -50"),
+            Step(text="It restarts: read why.", command="kubectl -n meltguard-nodes logs POD --previous | tail -50"),
             Step(
                 text="It runs: does it answer from inside the cluster?",
-                command="kubectl -n meltguard port-forward POD 9400:9400 & curl -sf localhost:9400/readyz",
+                command="kubectl -n meltguard-nodes port-forward POD 9400:9400 & curl -sf localhost:9400/readyz",
             ),
             Step(
                 text="It answers, but Prometheus does not know it: compare labels with the PodMonitor.",
-                command="kubectl -n meltguard get podmonitor meltguard-exporter -o yaml",
+                command="kubectl -n meltguard-nodes get podmonitor meltguard-exporter -o yaml",
             ),
         ),
         verify="Every target answers, and there is one for each ready node:",
@@ -70,7 +70,7 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
                 command="kubectl debug node/NODE -it --image=busybox -- chroot /host ps -eo pid,stat,wchan,cmd | grep "
                 "' D'",
             ),
-            Step(text="Only the exporter hangs: replace it.", command="kubectl -n meltguard delete pod POD"),
+            Step(text="Only the exporter hangs: replace it.", command="kubectl -n meltguard-nodes delete pod POD"),
             Step(
                 text="The driver hangs: drain the node and reboot it.",
                 command="kubectl drain NODE --ignore-daemonsets --delete-emptydir-data --timeout=10m",
@@ -96,12 +96,13 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="Does Prometheus see the PodMonitor?",
-                command="kubectl get podmonitor -A; kubectl -n meltguard get podmonitor meltguard-exporter -o yaml",
+                command="kubectl get podmonitor -A; kubectl -n meltguard-nodes get podmonitor meltguard-exporter -o "
+                "yaml",
             ),
             Step(text="Are the pods there?", command=_EXPORTERS),
             Step(
                 text="A release of the exporter was rolled out: take it back.",
-                command="kubectl -n meltguard rollout undo daemonset/meltguard-exporter",
+                command="kubectl -n meltguard-nodes rollout undo daemonset/meltguard-exporter",
             ),
             Step(text="Until it is back, keep what is: no scale-in, no restore.", command="meltguard pause --help"),
         ),
@@ -139,7 +140,8 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="What does the controller plan, and what will it cost whom?", command="meltguard plan"),
             Step(
                 text="Is there quota and budget for more nodes? Raise the pool's maximum.",
-                command='kubectl -n meltguard patch gpool POOL --type=merge -p \'{"spec": {"maxNodes": NUMBER}}\'',
+                command='kubectl -n meltguard-system patch gpool POOL --type=merge -p \'{"spec": {"maxNodes": '
+                "NUMBER}}'",
             ),
             Step(text="Is there not: tell product and support that free use will be limited, and when.", command=""),
         ),
@@ -161,7 +163,7 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="What does the operator say?",
-                command="kubectl -n meltguard logs deploy/meltguard-operator --since=15m | grep -i forecast",
+                command="kubectl -n meltguard-system logs deploy/meltguard-operator --since=15m | grep -i forecast",
             ),
             Step(text="Do the queries of the policy return data?", command="meltguard doctor"),
             Step(
@@ -190,7 +192,8 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
             ),
             Step(
                 text="Until it holds again, plan with a higher quantile.",
-                command='kubectl -n meltguard patch surge POLICY --type=merge -p \'{"spec": {"quantile": 0.95}}\'',
+                command='kubectl -n meltguard-system patch surge POLICY --type=merge -p \'{"spec": {"quantile": '
+                "0.95}}'",
             ),
         ),
         verify="Coverage is back near 0.9:",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.monitoring.model import Alert, Board, Component, Severity
-from tools.monitoring.recordings import EXPORTER_JOB, NODE, POOL
+from tools.monitoring.recordings import EXPORTER_JOB, NODE, POOL, of_leader
 from tools.monitoring.thresholds import BLIND_SHARE, SNAPSHOT_AGE
 from tools.monitoring.wording import CONTROLLER_IN_FLEET, CONTROLLER_IN_REGION
 
@@ -16,6 +16,8 @@ _UNREAD = (
     f"count by ({NODE}) (max by ({NODE}, uuid)"
     ' (meltguard_gpu_up{reason=~"stuck|stale|implausible|driver_gone|no_library|collector_stuck"}) == 0) > 0'
 )
+
+_READY = of_leader('meltguard_pool_nodes{state="ready"}')
 
 TELEMETRY_ALERTS: tuple[Alert, ...] = (
     Alert(

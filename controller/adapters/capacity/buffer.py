@@ -61,7 +61,7 @@ class BufferAdapter:
         created = fields.number(owned.body, "status", "nodes")
         created = fields.number(owned.body, "status", "replicas") if created is None else created
         replicas = fields.number(buffer.body, "spec", "replicas") if buffer.ok else 0
-        base = _base(buffer.body, created)
+        base = _base(buffer.body, created) if replicas else created
         conditions, messages = _conditions(buffer.body, pool)
         return Sample.fresh(
             PoolSize(
@@ -141,7 +141,10 @@ def _place(pool: PoolTarget, target: ObjectReference) -> Address | NoAddress:
 
 
 def _base(buffer: fields.Object, created: int | None) -> int | None:
-    """Return the size that the buffer is counted from: the one it remembers, or what there is now."""
+    """Return the size that a buffer is counted from: the one it remembers, or what there is now.
+
+    An empty buffer is not asked: what stood beside it may have grown or shrunk since.
+    """
     known = fields.number(buffer, "metadata", "annotations", BASE)
     return created if known is None else known
 

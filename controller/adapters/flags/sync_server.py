@@ -102,9 +102,9 @@ class SyncServer:
                 self._message = encode_configuration(text)
                 self._revision = revision
             self._confirmed_seconds = self._clock()
-            loop, message = self._loop, self._message
+            loop = self._loop
         if news and loop is not None:
-            loop.call_soon_threadsafe(self._offer, message)
+            loop.call_soon_threadsafe(self._offer_newest)
         return news
 
     def start(self) -> int:
@@ -169,6 +169,10 @@ class SyncServer:
             self._loop = None
         self._offer(None)
         await server.stop(settings.stop_seconds)
+
+    def _offer_newest(self) -> None:
+        """Give every stream what is newest now: of two threads that publish, the slower one must not win."""
+        self._offer(self._message)
 
     def _offer(self, message: bytes | None) -> None:
         """Give every stream the newest message; None ends it."""

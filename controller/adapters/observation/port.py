@@ -11,9 +11,9 @@ from datetime import datetime
 from controller.adapters.learned import LeadTimes, Learned, PoolRecord
 from controller.adapters.observation.arrivals import LeadPrior, lead_times, noted, reconciled
 from controller.adapters.observation.pools import PoolEvidence, count_nodes, nodes_by_pool, pool_state
-from controller.adapters.observation.reading import Table, tabulate
+from controller.adapters.observation.reading import Table, split_recorded, tabulate
 from controller.adapters.observation.regions import region_states
-from controller.adapters.observation.signals import Signal, SignalSettings, query_of
+from controller.adapters.observation.signals import Signal, SignalSettings, queries, recorded_query
 from controller.adapters.ports import CapacityPort, FlagPort, NodeFacts, NodeSource, Observed, PoolSize
 from controller.adapters.prometheus import Answer, PrometheusClient
 from controller.adapters.targets import PoolTarget
@@ -30,7 +30,7 @@ class ObservationSettings:
 
     Attributes:
         selector: Label matchers that every series must carry; empty asks all.
-        recorded: Ask for recording rules instead of the queries behind them.
+        recorded: Ask once for all recording rules instead of for each query behind them.
         num_queries: Queries that are under way at once.
         metrics_seconds: No query is begun later than this after the first.
     """
@@ -161,8 +161,10 @@ class ClusterObservation:
         settings = SignalSettings(
             busy_watts=policy.capacity.busy_watts_per_gpu,
             selector=self._settings.selector,
-            recorded=self._settings.recorded,
         )
+        if self._settings.recorded:
+            return split_recorded(self._prometheus.instant(recorded_query(settings), now))
+        wanted = queries(settings)
         until = time.monotonic() + self._settings.metrics_seconds
         silent = False
 
@@ -170,7 +172,7 @@ class ClusterObservation:
             nonlocal silent
             if silent or time.monotonic() > until:
                 return Answer(problem=NOT_ASKED)
-            answer = self._prometheus.instant(query_of(signal, settings), now)
+            answer = self._prometheus.instant(wanted[signal], now)
             silent = silent or not answer.reached
             return answer
 
@@ -215,10 +217,15 @@ def _hottest(table: Table) -> Mapping[str, tuple[str, ...]]:
 
 
 def _short(problems: tuple[str, ...]) -> list[str]:
-    """Return problems of the metrics with those that follow from the first put into one."""
-    own = [text for text in problems if not text.endswith(NOT_ASKED)]
-    num_others = len(problems) - len(own)
-    return [*own, f"{num_others} further signals were {NOT_ASKED}"] if num_others else own
+    """Return problems of the metrics, those that say the same of several signals put into one."""
+    signals: dict[str, list[str]] = {}
+    for problem in problems:
+        signal, _, text = problem.partition(": ")
+        signals.setdefault(text, []).append(signal)
+    return [
+        f"{names[0]}: {text}" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more signals: {text}"
+        for text, names in signals.items()
+    ]
 
 
 def _size_problems(sizes: Mapping[str, Sample[PoolSize]]) -> list[str]:

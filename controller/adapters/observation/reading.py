@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from controller.adapters.observation.signals import Signal
-from controller.adapters.prometheus import Answer
+from controller.adapters.observation.signals import RULE_PREFIX, Signal
+from controller.adapters.prometheus import Answer, Reading
 from controller.types import Freshness, Sample
 from forecasting.types import utc_from_timestamp
 
@@ -63,6 +63,24 @@ class Table:
     def contradicts(self, key: Key, *signals: Signal) -> bool:
         """Return whether one of some signals had several values for a key."""
         return any((signal, key) in self.contradictions for signal in signals)
+
+
+def split_recorded(answer: Answer) -> Mapping[Signal, Answer]:
+    """Return the answer to the one query for all recorded signals, signal by signal.
+
+    Args:
+        answer: The answer; a problem of it is a problem of every signal.
+
+    Returns:
+        One answer a signal; one without series where a rule has recorded nothing.
+    """
+    if answer.problem is not None:
+        return dict.fromkeys(Signal, answer)
+    rows: dict[str, list[Reading]] = {f"{RULE_PREFIX}{signal.value}": [] for signal in Signal}
+    for row in answer.readings:
+        if (named := rows.get(row.labels.get("__name__", ""))) is not None:
+            named.append(row)
+    return {signal: Answer(readings=tuple(rows[f"{RULE_PREFIX}{signal.value}"])) for signal in Signal}
 
 
 def tabulate(answers: Mapping[Signal, Answer]) -> Table:

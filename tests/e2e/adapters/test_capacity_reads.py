@@ -7,7 +7,7 @@ import pytest
 from controller.adapters.capacity.port import ClusterCapacity
 from controller.adapters.ports import ApiAnswer, WriteOutcome
 from controller.adapters.targets import ObjectReference
-from tests.capacity_rig import Rig, deployment, pool_of
+from tests.capacity_rig import MERGE, Rig, deployment, pool_of
 from tests.cluster_definitions import install
 from tests.kubernetes_transport import DirectApi
 from tests.planning_samples import NOW
@@ -83,3 +83,29 @@ def test_a_missing_right_to_see_autoscalers_stops_the_order(rig) -> None:
     assert "service account" in receipt.text
     assert "HorizontalPodAutoscaler" in blind.read(pool).messages[0]
     assert rig.read(pool).desired == 3
+
+
+class Interfering:
+    """Lets somebody else change the size just before a write arrives, after every read was made."""
+
+    def __init__(self, api: DirectApi, path: str) -> None:
+        """Interfere with the object at a path."""
+        self._api = api
+        self._path = path
+
+    def call(self, method: str, path: str, **options: object) -> ApiAnswer:
+        """Change the object before a write to it."""
+        if method == "PATCH":
+            other = {"spec": {"replicas": 11}}
+            assert self._api.call("PATCH", self._path, body=other, content_type=MERGE).ok
+        return self._api.call(method, path, **options)  # type: ignore[arg-type]
+
+
+def test_a_change_between_read_and_write_is_a_conflict(rig) -> None:
+    """Between the last read and the write nobody may have written, or the write has no effect."""
+    pool = deployment(rig)
+    path = f"/apis/apps/v1/namespaces/{rig.namespace}/deployments/gpu"
+    raced = Rig(api=rig.api, namespace=rig.namespace, capacity=ClusterCapacity(Interfering(rig.api, path)))
+
+    assert raced.order(pool, 5).outcome is WriteOutcome.CONFLICT
+    assert rig.read(pool).desired == 11

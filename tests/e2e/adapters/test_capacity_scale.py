@@ -218,6 +218,10 @@ def test_a_buffer_stands_beside_a_pool_that_is_not_ours(rig) -> None:
     assert rig.api.call("GET", path).body["spec"]["replicas"] == 6
     assert rig.order(pool, 2).outcome is WriteOutcome.DONE
     assert rig.api.call("GET", path).body["spec"]["replicas"] == 0
+    # The owner shrinks its pool; an empty buffer does not hold on to what once stood beside it.
+    owned = f"/apis/cluster.x-k8s.io/v1beta2/namespaces/{rig.namespace}/machinedeployments/gpu"
+    assert rig.api.call("PATCH", owned, body={"status": {"replicas": 2}}, content_type=MERGE).ok
+    assert rig.read(pool).desired == 2
     assert rig.order(replace(pool, buffer_pod_template=None), 7).outcome is WriteOutcome.REJECTED
 
 

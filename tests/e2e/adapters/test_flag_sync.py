@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
+from openfeature import api as api_of_consumers
 from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
@@ -120,6 +122,50 @@ def test_a_server_that_cannot_confirm_ends_its_streams(served, clock, wait_until
     again_channel, again = stream(port)
     with again_channel:
         assert next(again).flag_configuration == text_of(1)
+
+
+def test_threads_that_publish_at_once_never_send_a_stream_back(served) -> None:
+    """However writes and reads of the store overlap, the revisions on a stream only grow, up to the last."""
+    server, port = served
+    server.publish('{"revision":1}', 1)
+    channel, messages = stream(port)
+    with channel:
+        next(messages)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: server.publish(f'{{"revision":{number}}}', number), range(2, 1002)))
+        seen = []
+        for message in messages:
+            seen.append(int(message.flag_configuration.partition(":")[2].rstrip("}")))
+            if seen[-1] == 1001:
+                break
+    assert seen == sorted(seen)
+
+
+def test_the_documented_consumer_works(served) -> None:
+    """The example of the how-to, as it stands there, receives a limit and falls back to its own default."""
+    server, port = served
+    text = rendered_ago(LIMITED, seconds_past_expiry=-60.0, revision=2).text
+    server.publish(text.replace('["r0"]', '["us-east"]'), 2)
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "receive-flags.md").read_text(encoding="utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, object] = {}
+    try:
+        exec(example.replace('"meltguard-operator"', '"127.0.0.1"').replace("8015", str(port)), names)
+    finally:
+        api_of_consumers.shutdown()
+
+    assert (names["enabled"], names["quota"]) == (False, 100)
+
+
+def test_older_flags_confirm_nothing(served, clock) -> None:
+    """A store that shows an older set than was streamed does not make the streams fresh."""
+    server, _ = served
+    server.publish(text_of(5), 5)
+    clock.seconds += 11.0
+    server.publish(text_of(4), 4)
+    assert not server.is_fresh
+    server.publish(text_of(5), 5)
+    assert server.is_fresh
 
 
 def test_streams_are_bounded(served) -> None:

@@ -11,6 +11,9 @@ import openai
 import pytest
 from PIL import Image
 
+from inference.engine.engine import Engine
+from inference.engine.settings import EngineSettings
+from inference.runners.noise import NoiseRunner, noise_model
 from tests.inference_server import RunningServer, running_server
 
 
@@ -166,3 +169,18 @@ def test_what_was_asked_for_is_counted(server: RunningServer) -> None:
     assert server.post({"prompt": "7", "n": 2}, **headers).status == 200
     assert server.post({"prompt": "cat"}, **headers).status == 400
     assert (offered("admitted"), offered("invalid"), tokens()) == (before[0] + 1, before[1] + 1, before[2] + 128)
+
+
+def test_what_the_engine_itself_refuses_is_a_bad_request_and_costs_nothing() -> None:
+    """The real engine's own rules come through as 400 with the field, and no image is counted."""
+    settings = EngineSettings(num_slots=4, warm_up_seconds=0.1)
+    engine = Engine(noise_model((8,)), lambda: NoiseRunner(num_rows=4), settings)
+    with running_server(engine) as server:
+        answer = server.draw("noise", guidance_scale=0.5, user="ann")
+        assert (answer.status, answer.error["param"]) == (400, "guidance_scale")
+        windows = server.get("/v1/quota", X_Meltguard_User="ann").json["windows"]
+        assert [window["used"] for window in windows] == [0, 0]
+        assert server.metric("meltguard_inference_requests_received_total", outcome="invalid") == 1
+        guided = server.draw("noise", guidance_scale=2.0, n=2, user="ann")
+        assert guided.status == 200 and len(guided.json["data"]) == 2
+        assert server.server.pod.gate._in_work == {}

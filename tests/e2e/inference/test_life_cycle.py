@@ -7,12 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from inference.engine.engine import Engine
+from inference.engine.errors import ModelError
+from inference.engine.settings import EngineSettings
+from inference.runners.noise import NoiseRunner, noise_model
 from inference.stepped.engine import SteppedEngine
 from tests.inference_server import RunningServer, running_server
 
@@ -74,6 +79,38 @@ def test_a_hung_engine_fails_liveness_and_readiness() -> None:
         assert "engine hangs" in server.get("/readyz").json["missing"]
         engine.hang(False)
         server.wait(lambda: server.get("/livez").status == 200)
+
+
+def test_a_model_that_loads_slowly_does_not_look_hung() -> None:
+    """While the real engine loads, it is alive but not ready, however long that takes; then it serves."""
+    loaded = threading.Event()
+
+    def open_runner() -> NoiseRunner:
+        assert loaded.wait(30)
+        return NoiseRunner(num_rows=4)
+
+    engine = Engine(noise_model((8,)), open_runner, EngineSettings(num_slots=4, warm_up_seconds=0.1))
+    with running_server(engine, awaits_warmth=False, hang_seconds=0.1) as server:
+        time.sleep(0.3)
+        assert server.get("/livez").status == 200
+        assert server.get("/readyz").json["missing"] == ["engine is not warm"]
+        loaded.set()
+        server.wait(lambda: server.get("/readyz").status == 200)
+        assert server.draw("noise").status == 200
+
+
+def test_an_engine_that_cannot_load_fails_liveness_and_says_why() -> None:
+    """A model that cannot be opened is no reason to wait: liveness fails, and readiness names the reason."""
+
+    def open_runner() -> NoiseRunner:
+        raise ModelError("the weights are torn; train them again")
+
+    engine = Engine(noise_model((8,)), open_runner, EngineSettings(num_slots=4))
+    with running_server(engine, awaits_warmth=False) as server:
+        server.wait(lambda: server.get("/livez").status == 503)
+        assert any("the weights are torn" in what for what in server.get("/readyz").json["missing"])
+        answer = server.draw("noise")
+        assert (answer.status, answer.error["code"]) == (503, "no_capacity")
 
 
 @contextmanager

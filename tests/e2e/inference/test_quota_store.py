@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlparse
 
 from tests.inference_server import RunningServer, running_server
 from tools.real_parts.servers import RedisServer
@@ -86,3 +89,29 @@ def test_counters_that_redis_lost_are_made_up_for(redis_server: RedisServer) -> 
             assert server.draw(user=user, n=3).status == 200
         assert used(server, user) == [7, 7]
         assert server.metric("meltguard_inference_quota_store_failures_total") >= 1
+
+
+def test_a_client_that_goes_while_the_store_is_slow_costs_nothing(redis_server: RedisServer) -> None:
+    """Who leaves before the quota was answered holds no place and has no image counted."""
+    user = secrets.token_hex(4)
+    with running_server(redis_url=redis_server.url) as server:
+        assert used(server, user) == [0, 0]
+        redis_server.process.suspend()
+        try:
+            where = urlparse(server.url)
+            for _ in range(3):
+                with socket.create_connection((where.hostname, where.port), timeout=10) as client:
+                    body = b'{"prompt": "7"}'
+                    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: pod\r\nX-Meltguard-User: {user}\r\n"
+                    rest = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                    client.sendall(head.encode() + rest.encode() + body)
+                    time.sleep(0.05)
+        finally:
+            redis_server.process.resume()
+        received = "meltguard_inference_requests_received_total"
+        server.wait(lambda: server.metric(received, outcome="admitted") == 3)
+        server.wait(lambda: server.metric("meltguard_inference_requests_ended_total") == 3)
+        done = server.metric("meltguard_inference_images_generated_total")
+        server.wait(lambda: server.draw(user="prober", tier="paid").status == 200 and server.metric(STORE_UP) == 1)
+        server.wait(lambda: used(server, user) == [done, done])
+        assert server.server.pod.gate._in_work == {}

@@ -107,7 +107,7 @@ class Pipeline:
 
 @pytest.fixture
 def pipeline(tmp_path: Path, webhook: Any) -> Iterator[Pipeline]:
-    """Two exporters, an operator, two inference pods, Prometheus without rules but the last file, Alertmanager."""
+    """Two exporters, an operator, three inference pods, Prometheus without rules but the last file, Alertmanager."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed; install it to build the NVML stub")
     folders = {name: tmp_path / name for name in ("prometheus", "alertmanager", "rules", "node-1", "node-2")}
@@ -125,7 +125,7 @@ def pipeline(tmp_path: Path, webhook: Any) -> Iterator[Pipeline]:
             exporters.append(
                 stack.enter_context(running_exporter(*arguments, directory=folders[node], environment=environment))
             )
-        stubs = [stack.enter_context(running_stub()) for _ in range(3)]
+        stubs = [stack.enter_context(running_stub()) for _ in range(4)]
         try:
             alertmanager = stack.enter_context(running_alertmanager(folders["alertmanager"], webhook_url=webhook.url))
             prometheus = stack.enter_context(
@@ -144,7 +144,7 @@ def pipeline(tmp_path: Path, webhook: Any) -> Iterator[Pipeline]:
             hardware=tuple(hardware),
             exporters=tuple(exporters),
             operator=stubs[0],
-            pods=(stubs[1], stubs[2]),
+            pods=tuple(stubs[1:]),
             webhook=webhook,
         )
 
@@ -219,7 +219,6 @@ def _broken(pipeline: Pipeline) -> None:
             f'meltguard_forecast_interval_coverage_ratio{{tier="free",{EU}}}': 0.5,
             f"meltguard_controller_rung{{{EU}}}": 6,
             'meltguard_controller_rung{region="us"}': lambda: 2 + 2 * (int(time.time()) % 2),
-            "meltguard_controller_leader": 0,
             "meltguard_controller_last_pass_timestamp_seconds": time.time() - 500,
             'meltguard_controller_input_age_seconds{input="thermal"}': 500,
             f'meltguard_pool_nodes{{state="desired",{POOL}}}': 10,
@@ -251,7 +250,9 @@ def test_every_alert_fires_and_resolves(pipeline: Pipeline):
         {
             addresses: {"job": EXPORTER_JOB, "region": "hot", "pool": "h100"},
             (pipeline.operator.address,): {"job": OPERATOR_JOB},
-            tuple(pod.address for pod in pipeline.pods): {"job": INFERENCE_JOB, "region": "eu", "pool": "h200"},
+            tuple(pod.address for pod in pipeline.pods[:2]): {"job": INFERENCE_JOB, "region": "eu", "pool": "h200"},
+            # Where no limits are in force, slow first tokens page.
+            (pipeline.pods[2].address,): {"job": INFERENCE_JOB, "region": "asia", "pool": "a100"},
         }
     )
     # Only the file that watches the others: it misses all of them, until they are loaded.
@@ -266,14 +267,17 @@ def test_every_alert_fires_and_resolves(pipeline: Pipeline):
 
     _broken(pipeline)
     age = keys("GPUTelemetryStale", scope="exporter")
-    pipeline.wait(EVERY_KEY - META - DOWN - age, "firing", FIRE_SECONDS)
+    leaderless = keys("ControllerNoLeader")
+    pipeline.wait(EVERY_KEY - META - DOWN - age - leaderless, "firing", FIRE_SECONDS)
     said = pipeline.texts[key_of_rule(next(a for a in ALERTS if a.name == "MitigationLadderExhausted"))]
     assert said["controller"].startswith("Rung 6 of 7 is in force in eu.")
 
     _healthy(pipeline)
     # One node whose every GPU hangs: its exporter answers with readings that grow old.
     pipeline.hardware[1].set(init_hang=1, **{f"gpu__{index}__hang": "all" for index in range(NUM_GPUS)})
-    pipeline.wait(age, "firing", FIRE_SECONDS)
+    pipeline.operator.show({"meltguard_controller_leader": 0})
+    pipeline.wait(age | leaderless, "firing", FIRE_SECONDS)
+    pipeline.operator.show({"meltguard_controller_leader": 1})
     pipeline.hardware[1].values.clear()
     pipeline.hardware[1].set(count=NUM_GPUS)
     # Both exporters hang: no scrape ends.

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from controller.adapters.flags.stages import MAX_EXPIRY_SECONDS
 from controller.types import Rung
-from tests.flag_samples import Consumer, first_of, rendered_ago
-from tests.planning_samples import policy
+from tests.flag_samples import Consumer, first_of, policy, rendered_ago
 
 AUTOMATIC = st.integers(0, first_of(Rung.DISABLE_FREE))
 SECONDS = st.floats(-100.0, MAX_EXPIRY_SECONDS + 100.0)

@@ -177,14 +177,26 @@ def test_the_language_is_the_preferred_one_of_ours(header: str, language: Langua
 
 
 def test_estimates_follow_what_came() -> None:
-    """A tier whose waits come out half as long again as estimated is soon told so; others are not touched."""
-    waits = WaitCorrection(("free", "paid"))
-    for _ in range(60):
+    """A tier whose waits come out longer than told is soon told so, within bounds; others are not touched."""
+    waits = WaitCorrection({"free": 1.0, "paid": 10.0}, 0.0)
+    for _ in range(200):
         waits.learn("free", 2.0, 3.0)
+        waits.learn("free", 0.001, 9.0)
     assert waits.corrected("free", 2.0) == pytest.approx(3.0, rel=0.01)
     assert waits.corrected("paid", 2.0) == 2.0
-    for _ in range(200):
+    for _ in range(400):
         waits.learn("paid", 2.0, 2_000.0)
-        waits.learn("free", 0.001, 9.0)
-    assert waits.corrected("paid", 2.0) == pytest.approx(8.0, rel=0.01)
-    assert waits.corrected("free", 2.0) == pytest.approx(3.0, rel=0.01)
+    assert waits.corrected("paid", 2.0) == pytest.approx(4.0, rel=0.01)
+
+
+def test_who_will_overtake_is_counted_at_once() -> None:
+    """While heavier tiers take a quarter of the speed, a light one waits four thirds; they themselves do not."""
+    waits = WaitCorrection({"free": 1.0, "paid": 10.0, "batch": 0.0}, 0.0)
+    for tenth in range(100):
+        waits.admitted("paid", 25, tenth / 10)
+        waits.admitted("batch", 1_000, tenth / 10)
+    assert waits.modelled("free", 3.0, 1_000.0, 10.0) == pytest.approx(4.0, rel=0.02)
+    assert waits.modelled("paid", 3.0, 1_000.0, 10.0) == 3.0
+    # It fades when they stop coming, and never makes a wait endless.
+    assert waits.modelled("free", 3.0, 1_000.0, 100.0) == pytest.approx(3.0, rel=0.01)
+    assert waits.modelled("free", 3.0, 1e-9, 10.0) == pytest.approx(15.0)

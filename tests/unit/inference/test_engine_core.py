@@ -2,6 +2,7 @@
 
 import pytest
 
+from inference.engine.core import DEADLINES_PER_JOB
 from inference.engine.errors import DrainingError, QueueFullError, QueueLimit, UnsupportedRequestError
 from inference.engine.estimates import jobs_later_than, outlook_of_request, snapshot_of
 from inference.engine.events import (
@@ -118,6 +119,15 @@ def test_an_id_that_is_used_again_has_a_deadline_of_its_own() -> None:
     assert isinstance(engine.events("a")[-1], Finished)
 
 
+def test_deadlines_of_what_has_ended_are_forgotten() -> None:
+    """A long-running engine does not remember the far deadline of every request that it ever finished."""
+    engine = VirtualEngine()
+    for number in range(200):
+        engine.submit(f"{number}", deadline_at=1e9)
+        engine.run()
+    assert len(engine.core._deadlines) <= 2 * DEADLINES_PER_JOB
+
+
 def test_queue_is_bounded_in_requests_and_in_tokens() -> None:
     """Each limit refuses what exceeds it and says which one it is; one request alone is always taken."""
     engine = VirtualEngine(EngineSettings(num_slots=2, max_queued_requests=3, max_queued_tokens=64))
@@ -143,10 +153,15 @@ def test_queue_is_bounded_in_requests_and_in_tokens() -> None:
         ({"num_partial_images": 4}, "partial_images"),
         ({"sampling": Sampling(temperature=-1.0)}, "temperature"),
         ({"sampling": Sampling(temperature=float("nan"))}, "temperature"),
+        ({"sampling": Sampling(temperature=1e-300)}, "temperature"),
         ({"sampling": Sampling(top_k=0)}, "top_k"),
+        ({"sampling": Sampling(top_k=2**70)}, "top_k"),
         ({"sampling": Sampling(guidance_scale=0.5)}, "guidance_scale"),
         ({"sampling": Sampling(guidance_scale=11.0)}, "guidance_scale"),
         ({"conditioning": Conditioning()}, "prompt"),
+        ({"priority_weight": -1.0}, "priority_weight"),
+        ({"priority_weight": float("nan")}, "priority_weight"),
+        ({"deadline_at": float("nan")}, "deadline_at"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused_by_field(changes: dict[str, object], field: str) -> None:

@@ -13,6 +13,9 @@ from inference.engine.requests import Conditioning, Sampling  # noqa: E402
 from inference.engine.settings import EngineSettings  # noqa: E402
 from inference.models.manifest import SCHEMA, Grid, Manifest, SizeEntry, Vocabulary, Weights, write_manifest  # noqa: E402
 from inference.models.opening import Placement, open_runner  # noqa: E402
+from inference.runners import llama_weights  # noqa: E402
+from inference.runners.hugging_face import HuggingFaceDecoder, open_hugging_face  # noqa: E402
+from inference.runners.native import NativeDecoder  # noqa: E402
 from inference.runners.self_check import check_decoder  # noqa: E402
 from inference.runners.torch_runner import TorchRunner  # noqa: E402
 from tests.inference_samples import VirtualEngine  # noqa: E402
@@ -110,6 +113,24 @@ def test_a_local_checkpoint_is_opened_and_checked(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path, "llama")
     runner = open_runner(tmp_path, manifest, SETTINGS, PRECISE)
     assert (runner.num_rows, runner.max_positions) == (4, 17)
+
+
+def test_plain_llama_runs_on_our_network_and_agrees_with_its_own(tmp_path: Path) -> None:
+    """A plain Llama is converted; its logits stay those of the model that it came from (but for its float32 angles)."""
+    manifest = _manifest(tmp_path, "llama")
+    placed = {"device": torch.device("cpu"), "dtype": torch.float64}
+    decoder = open_hugging_face(tmp_path, manifest, 2, **placed)
+    assert isinstance(decoder, NativeDecoder)
+    theirs = slots_of(hugging_face_model("llama").double().eval(), 2)
+    assert check_decoder(decoder, theirs.reference, name="converted").worst_ratio < 1e-5
+
+
+def test_a_conversion_that_does_not_agree_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the converted network says something else, the unmodified model serves."""
+    manifest = _manifest(tmp_path, "llama")
+    monkeypatch.setattr(llama_weights, "as_neighbours", lambda weight, head_dimension: weight)
+    placed = {"device": torch.device("cpu"), "dtype": torch.float64}
+    assert isinstance(open_hugging_face(tmp_path, manifest, 2, **placed), HuggingFaceDecoder)
 
 
 def test_imagegpt_is_refused_when_it_is_opened(tmp_path: Path) -> None:

@@ -271,3 +271,22 @@ def test_duplicate_entries_count_once() -> None:
     twin = pool_state("r0-h", "r0", 0.99, as_of=NOW, response=thermal(0.99, offset_celsius=48.0))
     doubled = replace(CALM, pools=(*CALM.pools, twin))
     assert decide(RULES, doubled, AHEAD) == decide(RULES, CALM, AHEAD)
+
+
+def test_queue_that_nobody_counts_is_not_empty() -> None:
+    """Without a count the wait and the service tell the queue, and a long one limits as if it had been counted."""
+    rules = policy(1)
+    busy, ahead = snapshot(rules, 1.0), forecasts(rules, 1.0)
+    counted = with_tier(busy, 0, 0, queue_requests=Sample.fresh(150.0, NOW))
+    waited = with_tier(
+        busy,
+        0,
+        0,
+        queue_requests=Sample.absent(),
+        wait_seconds=Sample.fresh(50.0, NOW),
+        served_rate=Sample.fresh(3.0, NOW),
+    )
+    assert decide(rules, counted, ahead).alternatives[0].harm == decide(rules, waited, ahead).alternatives[0].harm
+    blind = with_tier(busy, 0, 0, queue_requests=Sample.absent(), wait_seconds=Sample.absent())
+    blind = with_tier(blind, 0, 0, served_rate=Sample.absent())
+    assert decide(rules, blind, ahead).alternatives[0].harm > decide(rules, busy, ahead).alternatives[0].harm
