@@ -128,12 +128,6 @@ def child(kubeconfig: Path, namespace: str, num_passes: int, *, soak: bool) -> d
     seconds.sort()
     view = operator.status()
     operator.stop()
-    steps = {}
-    for family in metrics.registry.collect():
-        if family.name == "meltguard_controller_pass_duration_seconds":
-            sums = {s.labels["step"]: s.value for s in family.samples if s.name.endswith("_sum")}
-            counts = {s.labels["step"]: s.value for s in family.samples if s.name.endswith("_count")}
-            steps = {step: round(sums[step] / counts[step], 4) for step in sums}
     tenth = max(len(resident) // 10, 1)
     return {
         "passes": len(seconds),
@@ -143,7 +137,7 @@ def child(kubeconfig: Path, namespace: str, num_passes: int, *, soak: bool) -> d
             "p99": round(seconds[min(int(len(seconds) * 0.99), len(seconds) - 1)], 4),
             "max": round(seconds[-1], 4),
         },
-        "mean_seconds_by_step": steps,
+        "mean_seconds_by_step": mean_seconds(metrics),
         "resident_megabytes": {
             "imports": round(idle, 1),
             "first_tenth": round(max(resident[:tenth]), 1),
@@ -152,6 +146,17 @@ def child(kubeconfig: Path, namespace: str, num_passes: int, *, soak: bool) -> d
         },
         "audit_megabytes": round(audited[0] / 1e6, 2),
     }
+
+
+def mean_seconds(metrics: ControllerMetrics) -> dict[str, float]:
+    """Return the mean duration of each step of a pass."""
+    steps: dict[str, float] = {}
+    for family in metrics.registry.collect():
+        if family.name == "meltguard_controller_pass_duration_seconds":
+            sums = {s.labels["step"]: s.value for s in family.samples if s.name.endswith("_sum")}
+            counts = {s.labels["step"]: s.value for s in family.samples if s.name.endswith("_count")}
+            steps = {step: round(sums[step] / counts[step], 4) for step in sums}
+    return steps
 
 
 def main() -> int:

@@ -15,7 +15,6 @@ from controller.adapters.ports import (
     CapacityPort,
     FlagReceipt,
     Learned,
-    NodeFacts,
     Observed,
     PoolSize,
     RenderedFlags,
@@ -193,11 +192,6 @@ def make_operator(
     access = open_access(kubeconfig or cluster.kubeconfig_at(url or cluster.control_plane.url))
     operator = build_operator(access, chosen, make_world, lambda lines: audit.extend(lines), metrics)
     return Running(operator, metrics, audit)
-
-
-def no_nodes(now: datetime) -> Sample[tuple[NodeFacts, ...]]:
-    """Return a cluster without nodes."""
-    return Sample.fresh((), now)
 
 
 def in_seconds(seconds: float) -> datetime:

@@ -24,7 +24,7 @@ def explain(
     audit: Annotated[Path | None, typer.Option("--audit", metavar="FILE", help="The audit log, JSON lines.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Look among the last decisions that the cluster keeps.")] = False,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Of the policies; default: the pod's own.")
+        str | None, typer.Option("--namespace", help="Of the policies; default: the pod's own.")
     ] = None,
     kubeconfig: Annotated[
         Path | None, typer.Option("--kubeconfig", help="File with access to the API; default: the pod's, else yours.")

@@ -22,9 +22,7 @@ class OutputFormat(StrEnum):
 Kubeconfig = Annotated[
     Path | None, typer.Option("--kubeconfig", help="File with access to the API; default: the pod's, else yours.")
 ]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Where the object lies; default: the pod's own.")
-]
+Namespace = Annotated[str | None, typer.Option("--namespace", help="Where the object lies; default: the pod's own.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Let the API check the order without keeping it.")]
 Author = Annotated[str | None, typer.Option("--by", help="Who gives the order; default: you.")]
 RegionName = Annotated[str, typer.Option("--region", help="Region of the policy.")]

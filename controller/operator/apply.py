@@ -41,6 +41,7 @@ class Orders:
         targets: By pool.
         hottest_nodes: By pool, hottest first.
         is_too_late: Whether the decision is too old to be carried out.
+        is_settling: Whether an earlier try may have had effect: then a pool that anybody wrote since is left alone.
     """
 
     decision_id: str
@@ -48,6 +49,7 @@ class Orders:
     targets: Mapping[str, PoolTarget]
     hottest_nodes: Mapping[str, tuple[str, ...]]
     is_too_late: Callable[[], bool]
+    is_settling: bool = False
 
 
 def apply_orders(
@@ -98,6 +100,9 @@ def _apply_order(
         return OrderResult(intent=_ended(intent, IntentProgress.DONE, "stands already"), receipt=None)
     if is_ours and size.desired != intent.from_nodes:
         text = f"moved meanwhile from {intent.from_nodes} to {size.desired} nodes; decided anew"
+        return OrderResult(intent=_ended(intent, IntentProgress.FAILED, text), receipt=None)
+    if orders.is_settling and (intent.revision is None or size.revision != intent.revision):
+        text = "written by somebody since it was decided; decided anew"
         return OrderResult(intent=_ended(intent, IntentProgress.FAILED, text), receipt=None)
     order = SizeOrder(
         pool=target,

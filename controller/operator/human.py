@@ -108,19 +108,6 @@ def read_orders(annotations: Mapping[str, str], regions: frozenset[str], now: da
     )
 
 
-def expired_orders(annotations: Mapping[str, str], now: datetime) -> tuple[str, ...]:
-    """Return the annotations whose time is over, so that they can be taken away."""
-    found = []
-    for key, text in annotations.items():
-        if key.startswith((APPROVE_PREFIX, LIMIT_PREFIX)):
-            try:
-                if _read_order(text)[1] <= now:
-                    found.append(key)
-            except ValueError:
-                continue
-    return tuple(sorted(found))
-
-
 def _read_order(text: str) -> tuple[Rung, datetime, str, str]:
     """Return rung, end, author and reason of an order.
 

@@ -91,6 +91,7 @@ class Operator:
         self._views: dict[str, PolicyView] = {}
         self._epoch: int | None = None
         self._turned_at = time.monotonic()
+        self._num_refused = 0
         self._problems: dict[str, tuple[Problem, ...]] = {}
         self._log = structlog.get_logger()
         settings = parts.settings
@@ -370,6 +371,9 @@ class Operator:
             age = copy.age_seconds()
             metrics.watch_age.labels(name).set(float("inf") if age is None else age)
         metrics.queue_depth.labels("publish").set(len(parts.publisher.queue))
+        refused = parts.publisher.queue.num_refused
+        metrics.queue_refused.labels("publish").inc(refused - self._num_refused)
+        self._num_refused = refused
 
 
 def _code(error: ControllerError) -> str:

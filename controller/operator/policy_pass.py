@@ -106,10 +106,17 @@ class PassResult:
     is_advisory: bool
 
 
-def intents_of(made: Plan) -> tuple[PoolIntent, ...]:
+def intents_of(made: Plan, inputs: Inputs) -> tuple[PoolIntent, ...]:
     """Return what a decision sets out to do to pools."""
+    sizes = {name: sample.value for name, sample in inputs.observed.sizes.items()}
     return tuple(
-        PoolIntent(pool=action.pool, from_nodes=action.from_nodes, to_nodes=action.to_nodes, ownership=action.ownership)
+        PoolIntent(
+            pool=action.pool,
+            from_nodes=action.from_nodes,
+            to_nodes=action.to_nodes,
+            ownership=action.ownership,
+            revision=size.revision if (size := sizes.get(action.pool)) is not None else None,
+        )
         for action in made.actions
         if isinstance(action, PoolAction)
     )

@@ -69,6 +69,7 @@ class PoolIntent:
         from_nodes: Its size when it was decided.
         to_nodes: Its size afterwards.
         ownership: What is written.
+        revision: The pool's token when it was decided; while it is the same, nobody has written, nor have we.
         progress: How far it came.
         text: What the adapter said.
     """
@@ -77,6 +78,7 @@ class PoolIntent:
     from_nodes: int
     to_nodes: int
     ownership: Ownership
+    revision: str | None = None
     progress: IntentProgress = IntentProgress.PENDING
     text: str = ""
 

@@ -11,7 +11,6 @@ from controller.operator.human import (
     BREAKER_PREFIX,
     LIMIT_PREFIX,
     MAX_HOURS,
-    expired_orders,
     read_orders,
     write_order,
 )
@@ -38,7 +37,6 @@ def test_an_order_ends_at_its_time_and_within_a_day():
     assert read_orders({APPROVE_PREFIX + "eu": over}, REGIONS, NOW).approvals == ()
     (grant,) = read_orders({APPROVE_PREFIX + "eu": ever}, REGIONS, NOW).approvals
     assert grant.expires_at == NOW + timedelta(hours=MAX_HOURS)
-    assert expired_orders({APPROVE_PREFIX + "eu": over, LIMIT_PREFIX + "eu": ever}, NOW) == (APPROVE_PREFIX + "eu",)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +65,3 @@ def test_other_annotations_are_none_of_ours():
 def test_no_text_crashes_the_reader(annotations):
     """Whatever somebody writes there, the reader answers."""
     read_orders(annotations, REGIONS, NOW)
-    expired_orders(annotations, NOW)
