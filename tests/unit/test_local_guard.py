@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.guard import GuardSettings, bounded_ratio, stale_ratio
+from inference.guard import GuardSettings, bounded_ratio, seen_drift, stale_ratio
 
 SETTINGS = GuardSettings()
 ratios = st.floats(0.0, 1.0)
@@ -54,3 +54,40 @@ def test_blind_bound_holds_then_falls_to_its_floor_and_never_rises(last: float, 
     at = [float(stale_ratio(np.array([last]), age_seconds=age)[0]) for age in (0.0, young, old)]
     assert at[0] == last
     assert at[0] >= at[1] >= at[2] >= min(last, SETTINGS.floor_ratio) - 1e-12
+
+
+@given(ratios, st.floats(-20.0, 40.0), st.floats(75.0, 700.0), st.floats(-1.0, 1.0), st.floats(0.0, 1.0))
+def test_a_warming_room_never_allows_more(
+    previous: float, margin: float, power: float, drift: float, more: float
+) -> None:
+    """The faster sink and room warm up by themselves, the less work is allowed; cooling allows no more than standing."""
+    bounds = [
+        bounded_ratio(
+            np.array([previous]),
+            margin_celsius=np.array([margin]),
+            power_watts=np.array([power]),
+            elapsed_seconds=10.0,
+            drift_celsius_per_second=np.array([value]),
+        )[0]
+        for value in (drift, drift + more, 0.0)
+    ]
+    assert bounds[1] <= bounds[0]
+    assert bounds[0] <= bounds[2]
+
+
+def test_drift_is_what_power_does_not_explain() -> None:
+    """A rise that the added power explains is no drift; one at steady power is, smoothed; a lost reading keeps it."""
+    explained = SETTINGS.fast_resistance_celsius_per_watt * 100.0
+    start = np.zeros(3)
+    found = seen_drift(
+        start,
+        cooled_celsius=np.array([-explained, -2.0, np.nan]),
+        added_watts=np.array([100.0, 0.0, 0.0]),
+        elapsed_seconds=10.0,
+    )
+    assert abs(found[0]) < 1e-12
+    assert 0.0 < found[1] < 0.2
+    assert found[2] == 0.0
+    for _ in range(50):
+        found = seen_drift(found, cooled_celsius=np.full(3, -2.0), added_watts=np.zeros(3), elapsed_seconds=10.0)
+    np.testing.assert_allclose(found, 0.2, rtol=1e-3)
