@@ -60,7 +60,7 @@ def test_blind_bound_holds_then_falls_to_its_floor_and_never_rises(last: float, 
 def test_a_warming_room_never_allows_more(
     previous: float, margin: float, power: float, drift: float, more: float
 ) -> None:
-    """The faster sink and room warm up by themselves, the less work is allowed; cooling allows no more than standing."""
+    """The faster sink and room warm up by themselves, the less work is allowed; cooling allows nothing extra."""
     bounds = [
         bounded_ratio(
             np.array([previous]),
