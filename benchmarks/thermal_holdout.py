@@ -1,6 +1,6 @@
 """Time to threshold away from the conditions that it was measured under first: other scrapes, phases, limits and GPUs.
 
-    python benchmarks/thermal_holdout.py [--gpus 32] [--minutes 90] [--only recorded|simulated]
+    python benchmarks/thermal_holdout.py [--gpus 32] [--minutes 90] [--only recorded|simulated] [--below 4 5 6 7 8]
 
 The rule is that of ``thermal_threshold``; later power is known. Recorded logs are thinned to slower scrapes from
 several starting points, with the mean power of a step and with its last reading, and the limit lies 4 to 8 K below the
@@ -87,13 +87,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", choices=("recorded", "simulated"))
+    parser.add_argument("--below", type=float, nargs="+", default=BELOW_CELSIUS, help="limits under the maximum, K")
     options = parser.parse_args()
     started = time.perf_counter()
     if options.only != "simulated" and not load_runs(step_seconds=5.0):
         print(f"no recorded logs in {data_folder()}; set MELTGUARD_DATA", file=sys.stderr)
         return 1
     if options.only != "simulated":
-        print_recorded()
+        print_recorded(tuple(options.below))
     if options.only != "recorded":
         everything: list[ThresholdTrace] = []
         for number, kind in enumerate(KINDS):
@@ -111,11 +112,11 @@ def main() -> int:
     return 0
 
 
-def print_recorded() -> None:
-    """Print the rows of the recorded logs."""
+def print_recorded(limits_below: tuple[float, ...]) -> None:
+    """Print the rows of the recorded logs, with limits so far below the maximum (kelvin)."""
     sets: dict[str, list[ThresholdTrace]] = {}
     named: list[ThresholdTrace] = []
-    for below in BELOW_CELSIUS:
+    for below in limits_below:
         pooled: list[ThresholdTrace] = []
         for step, phase in (*THINNED, *SLOW_THINNED):
             for power in ("mean", "last"):
@@ -135,7 +136,7 @@ def print_recorded() -> None:
         named += pooled
     for name in sorted(sets):
         print(row(name, sets[name]))
-    print(row("both, - 4 to - 8 K", named))
+    print(row("both as named, all limits", named))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The simple rule that holds its own: the highest temperature of 15 minutes against a fixed margin.
 
 For slow ramps (a cooling failure, a hot afternoon) it measured as well as the model or better, with no false alarm, so
-both are reported. Called by the exporter and the command line; pure, constant memory.
+both are reported. Below it: how several forecasts become an alarm. Called by the command line and by benchmarks; pure,
+constant memory.
 """
 
 from __future__ import annotations
