@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.guard import GuardSettings, bounded_ratio, stale_ratio
+from inference.guard import GuardSettings, bounded_ratio, seen_drift, stale_ratio
 
 SETTINGS = GuardSettings()
 ratios = st.floats(0.0, 1.0)
@@ -75,3 +75,40 @@ def test_close_to_the_limit_the_bound_stays_within_what_is_sustainable() -> None
     assert abs(bound(6.0, half) - 0.5) < 1e-9
     assert bound(20.0, half) == 1.0
     assert bound(6.0, float("nan")) > 0.9
+
+
+@given(ratios, st.floats(-20.0, 40.0), st.floats(75.0, 700.0), st.floats(-1.0, 1.0), st.floats(0.0, 1.0))
+def test_a_warming_room_never_allows_more(
+    previous: float, margin: float, power: float, drift: float, more: float
+) -> None:
+    """The faster sink and room warm up by themselves, the less work is allowed; cooling allows nothing extra."""
+    bounds = [
+        bounded_ratio(
+            np.array([previous]),
+            margin_celsius=np.array([margin]),
+            power_watts=np.array([power]),
+            elapsed_seconds=10.0,
+            drift_celsius_per_second=np.array([value]),
+        )[0]
+        for value in (drift, drift + more, 0.0)
+    ]
+    assert bounds[1] <= bounds[0]
+    assert bounds[0] <= bounds[2]
+
+
+def test_drift_is_what_power_does_not_explain() -> None:
+    """A rise that the added power explains is no drift; one at steady power is, smoothed; a lost reading keeps it."""
+    explained = SETTINGS.fast_resistance_celsius_per_watt * 100.0
+    start = np.zeros(3)
+    found = seen_drift(
+        start,
+        cooled_celsius=np.array([-explained, -2.0, np.nan]),
+        added_watts=np.array([100.0, 0.0, 0.0]),
+        elapsed_seconds=10.0,
+    )
+    assert abs(found[0]) < 1e-12
+    assert 0.0 < found[1] < 0.2
+    assert found[2] == 0.0
+    for _ in range(50):
+        found = seen_drift(found, cooled_celsius=np.full(3, -2.0), added_watts=np.zeros(3), elapsed_seconds=10.0)
+    np.testing.assert_allclose(found, 0.2, rtol=1e-3)
