@@ -37,6 +37,7 @@ class Cluster:
         self.control_plane = control_plane
         self.namespace = namespace
         self._directory = directory
+        self.clients: list[KubernetesClient] = []
         # The test itself may wait longer than what it tests: the machine may be busy.
         self.client = self.client_at(control_plane.url, read_seconds=15.0)
         self.policies = self.resource(API_VERSION, "surgepolicies")
@@ -58,7 +59,9 @@ class Cluster:
     def client_at(self, url: str, **settings: Any) -> KubernetesClient:
         """Return a client for an address, with short time limits unless told otherwise."""
         access = open_access(self.kubeconfig_at(url))
-        return KubernetesClient(access, **{"connect_seconds": 2.0, "read_seconds": 2.0, **settings})
+        client = KubernetesClient(access, **{"connect_seconds": 2.0, "read_seconds": 2.0, **settings})
+        self.clients.append(client)
+        return client
 
     def create(self, resource: Resource, body: dict[str, Any]) -> dict[str, Any]:
         """Create an object in the namespace."""
@@ -96,7 +99,8 @@ def cluster_of(control_plane: ControlPlane, directory: Path) -> Iterator[Cluster
         yield cluster
     finally:
         # What was created stays: the next test has a namespace of its own, and the API ends with the run.
-        cluster.client.close()
+        for client in cluster.clients:
+            client.close()
 
 
 def install_definitions(client: KubernetesClient) -> None:
