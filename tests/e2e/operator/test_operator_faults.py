@@ -41,6 +41,9 @@ class Surge:
     def num_passes(self):
         return self.running.passes("done")
 
+    def shown_pools(self):
+        return [pool for policy in self.running.operator.status().policies for pool in policy.pools]
+
     def is_at_rest(self):
         view = self.running.operator.status()
         return view.leading and len(view.policies) == 1 and not self.codes()
@@ -196,10 +199,7 @@ def test_a_deleted_definition_is_no_crash(surge, wait_until):
         wait_until(lambda: surge.cluster.client.call("GET", surge.cluster.pools.path()).status == 404)
         surge.proxy.cut_connections()
         wait_until(
-            lambda: (
-                any("gpupools" in text for text in surge.running.operator.missing())
-                or not surge.running.operator.status().policies[0].pools
-            ),
+            lambda: any("gpupools" in text for text in surge.running.operator.missing()) or not surge.shown_pools(),
             timeout_seconds=REST_SECONDS,
         )
         assert surge.limits() and surge.size() > 4
@@ -207,5 +207,5 @@ def test_a_deleted_definition_is_no_crash(surge, wait_until):
         install_definitions(surge.cluster.client)
     assert definitions()
     surge.cluster.create(surge.cluster.pools, pool_object())
-    wait_until(lambda: surge.is_at_rest() and surge.running.operator.status().policies[0].pools, timeout_seconds=40.0)
+    wait_until(lambda: surge.is_at_rest() and surge.shown_pools(), timeout_seconds=40.0)
     assert surge.running.passes("defect") == 0
