@@ -165,12 +165,17 @@ def timed(what: Callable[[], object], num_times: int) -> dict[str, float]:
     return {name: round(value * 1000.0) for name, value in at.items()}
 
 
-def main() -> None:
-    """Run the benchmark and print one JSON line."""
+def _options() -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pools", type=int, default=1000, help="pools")
     parser.add_argument("--times", type=int, default=20, help="looks of each kind")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark and print one JSON line."""
+    options = _options()
     fleet = policy(REGIONS)
     specs = tuple(pool_spec(f"p{number}", f"r{number % REGIONS}") for number in range(options.pools))
     fleet = type(fleet)(**{**{name: getattr(fleet, name) for name in fleet.__slots__}, "pools": specs})

@@ -55,7 +55,6 @@ def bounded_ratio(
     power_watts: FloatArray,
     elapsed_seconds: float,
     drift_celsius_per_second: FloatArray | float = 0.0,
-    sustainable_power_watts: FloatArray | None = None,
     settings: GuardSettings = GuardSettings(),
 ) -> FloatArray:
     """Return the share of its full work that each GPU may do until the next reading.
@@ -70,8 +69,6 @@ def bounded_ratio(
         power_watts: Mean power since the last reading, same shape; NaN keeps the bound.
         elapsed_seconds: Time since the last reading.
         drift_celsius_per_second: From :func:`seen_drift`, same shape; cooling counts as none.
-        sustainable_power_watts: Power whose plateau stays below the limit, same shape; NaN or None where not known.
-            Close to the limit the bound stays within it, which spares the loop through the slow heat sink.
         settings: The constants.
 
     Returns:
@@ -80,15 +77,42 @@ def bounded_ratio(
     drifted_celsius = np.maximum(drift_celsius_per_second, 0.0) * elapsed_seconds
     spare_celsius = margin_celsius - settings.margin_celsius - drifted_celsius
     spare_watts = spare_celsius / settings.fast_resistance_celsius_per_watt
-    span_watts = (settings.busy_watts - settings.idle_watts) * settings.leakage_ratio
+    span_watts = _span_watts(settings)
     wanted = np.clip((power_watts + spare_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
-    if sustainable_power_watts is not None:
-        sustained = np.clip((sustainable_power_watts - settings.idle_watts) / span_watts, 0.0, 1.0)
-        is_close = (margin_celsius < settings.approach_celsius) & np.isfinite(sustained)
-        wanted = np.where(is_close, np.minimum(wanted, sustained), wanted)
     risen = previous_ratio + settings.rise_ratio_per_second * elapsed_seconds
     bound: FloatArray = np.where(np.isfinite(wanted), np.minimum(wanted, risen), previous_ratio)
     return bound
+
+
+def within_sustainable(
+    ratio: FloatArray,
+    *,
+    margin_celsius: FloatArray,
+    sustainable_power_watts: FloatArray,
+    settings: GuardSettings = GuardSettings(),
+) -> FloatArray:
+    """Return a bound that close to the limit also stays within what the GPU can sustain.
+
+    That spares the loop through the slow heat sink: the bound need not first be seen to be too high.
+
+    Args:
+        ratio: From :func:`bounded_ratio`, 0..1, shape ``(num_gpus,)``.
+        margin_celsius: Degrees left, same shape.
+        sustainable_power_watts: Power whose plateau stays below the limit, same shape; NaN where not known.
+        settings: The constants.
+
+    Returns:
+        The bound, never above ``ratio``, same shape.
+    """
+    sustained = np.clip((sustainable_power_watts - settings.idle_watts) / _span_watts(settings), 0.0, 1.0)
+    is_close = (margin_celsius < settings.approach_celsius) & np.isfinite(sustained)
+    bound: FloatArray = np.where(is_close, np.minimum(ratio, sustained), ratio)
+    return bound
+
+
+def _span_watts(settings: GuardSettings) -> float:
+    """Return the power that full work adds near the limit."""
+    return (settings.busy_watts - settings.idle_watts) * settings.leakage_ratio
 
 
 def seen_drift(

@@ -17,7 +17,7 @@ import numpy as np
 import structlog
 
 from inference.engine.ports import ImageEngine, WorkBound
-from inference.guard import GuardSettings, bounded_ratio, seen_drift, stale_ratio
+from inference.guard import GuardSettings, bounded_ratio, seen_drift, stale_ratio, within_sustainable
 
 log = structlog.get_logger()
 PERIOD_SECONDS = 1.0
@@ -188,6 +188,11 @@ class ThermalReader:
             power_watts=power,
             elapsed_seconds=elapsed,
             drift_celsius_per_second=self._drift,
+            settings=self._settings,
+        )
+        bound = within_sustainable(
+            bound,
+            margin_celsius=margin,
             sustainable_power_watts=np.array([sustainable]),
             settings=self._settings,
         )

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.guard import GuardSettings, bounded_ratio, seen_drift, stale_ratio
+from inference.guard import GuardSettings, bounded_ratio, seen_drift, stale_ratio, within_sustainable
 
 SETTINGS = GuardSettings()
 ratios = st.floats(0.0, 1.0)
@@ -60,21 +60,17 @@ def test_close_to_the_limit_the_bound_stays_within_what_is_sustainable() -> None
     """Where sustainable power is known it caps the bound at a small margin, and says nothing at a large one."""
 
     def bound(margin: float, sustainable: float) -> float:
-        return float(
-            bounded_ratio(
-                np.array([1.0]),
-                margin_celsius=np.array([margin]),
-                power_watts=np.array([690.0]),
-                elapsed_seconds=1.0,
-                sustainable_power_watts=np.array([sustainable]),
-            )[0]
+        found = within_sustainable(
+            np.array([0.95]), margin_celsius=np.array([margin]), sustainable_power_watts=np.array([sustainable])
         )
+        return float(found[0])
 
     span_watts = (SETTINGS.busy_watts - SETTINGS.idle_watts) * SETTINGS.leakage_ratio
     half = SETTINGS.idle_watts + 0.5 * span_watts
     assert abs(bound(6.0, half) - 0.5) < 1e-9
-    assert bound(20.0, half) == 1.0
-    assert bound(6.0, float("nan")) > 0.9
+    assert bound(20.0, half) == 0.95
+    assert bound(6.0, float("nan")) == 0.95
+    assert bound(float("nan"), half) == 0.95
 
 
 @given(ratios, st.floats(-20.0, 40.0), st.floats(75.0, 700.0), st.floats(-1.0, 1.0), st.floats(0.0, 1.0))
