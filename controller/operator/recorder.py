@@ -128,6 +128,10 @@ class Recorder:
         for spec in policy.pools:
             metrics.pool_lead_time.labels(spec.name, spec.region, "0.5").set(spec.lead_time_p50_seconds)
             metrics.pool_lead_time.labels(spec.name, spec.region, "0.95").set(spec.lead_time_p95_seconds)
+            metrics.pool_nodes_limit.labels(spec.name, spec.region, "min").set(spec.min_nodes)
+            metrics.pool_nodes_limit.labels(spec.name, spec.region, "max").set(spec.max_nodes)
+            metrics.pool_gpus_per_node.labels(spec.name, spec.region).set(spec.gpus_per_node)
+        metrics.forecasts.publish(result.inputs.forecasts.demand, policy.capacity)
         stored, heard = result.inputs.stored_flags.value, result.inputs.acknowledgement.value
         if stored is None or heard is None or stored.written_at is None:
             return

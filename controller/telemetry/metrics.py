@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from controller.telemetry.forecast_gauges import ForecastGauges
 from exporters import metric_names as names
 from exporters.metric_names import Metric
 
@@ -31,6 +32,9 @@ class ControllerMetrics:
         self.condition = self._gauge(names.CONTROLLER_CONDITION)
         self.pool_nodes = self._gauge(names.POOL_NODES)
         self.pool_lead_time = self._gauge(names.POOL_LEAD_TIME)
+        self.pool_nodes_limit = self._gauge(names.POOL_NODES_LIMIT)
+        self.pool_gpus_per_node = self._gauge(names.POOL_GPUS_PER_NODE)
+        self.forecasts = ForecastGauges(self.registry)
         self.actions = self._counter(names.CONTROLLER_ACTIONS)
         self.decisions = self._counter(names.CONTROLLER_DECISIONS)
         self.passes = self._counter(names.CONTROLLER_PASSES)
