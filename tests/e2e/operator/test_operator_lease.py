@@ -132,13 +132,19 @@ def test_the_process_is_told_when_leading_begins_and_ends(cluster, api_fault_pro
     client = cluster.client_at(api_fault_proxy.url, read_seconds=30.0)
     elector = LeaseElector(client, settings, on_change=told.append)
     stop = threading.Event()
-    for task in (elector.run, elector.watch_deadline):
-        threading.Thread(target=task, args=(stop,), daemon=True).start()
+    threads = [
+        threading.Thread(target=task, args=(stop,), daemon=True) for task in (elector.run, elector.watch_deadline)
+    ]
+    for thread in threads:
+        thread.start()
     wait_until(lambda: told == [True])
     api_fault_proxy.inject(Fault(kind=FaultKind.HANG))
     wait_until(lambda: told == [True, False], timeout_seconds=5.0)
     stop.set()
     api_fault_proxy.clear()
+    for thread in threads:
+        thread.join(timeout=20.0)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_unsafe_times_are_refused():
