@@ -169,10 +169,11 @@ class Engine:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        log.exception("engine.failed")
         with self._changed:
             self._failure = f"{type(error).__name__}: {error}"
             self._core.stop_all(StopReason.ERROR, time.monotonic(), "the engine failed")
+        # Last, so that a log that cannot be written keeps nobody waiting.
+        log.error("engine.failed", exc_info=error)
 
     def _round(self, runner: Runner) -> None:
         """Admit, step, emit; then rest as long as the bound asks, or until something comes."""

@@ -45,6 +45,7 @@ def test_what_cannot_finish_in_time_is_handed_back() -> None:
     engine = SteppedEngine(tokens_per_second=20.0, num_slots=2)
     with running_server(engine, grace_seconds=0.5) as server, ThreadPoolExecutor(8) as pool:
         admitted = [pool.submit(server.draw, user="ann", tier="paid") for _ in range(5)]
+        server.wait(lambda: server.engine.snapshot().num_busy_slots == 2)
         server.wait(lambda: server.engine.snapshot().num_queued_requests == 3)
         server.run(server.server.drain())
         answers = [future.result(timeout=30) for future in admitted]
