@@ -1,4 +1,4 @@
-"""The written forms of decisions, byte for byte. `MELTGUARD_WRITE_GOLDEN=1` writes the files anew."""
+"""The written forms of decisions, byte for byte. `MELTGUARD_UPDATE_GOLDEN=1` writes the files anew."""
 
 import json
 import os
@@ -66,6 +66,6 @@ DOCUMENTS = {
 def test_document_is_written_as_it_always_was(name: str) -> None:
     """Scripts read these documents: a change here is a change of the contract."""
     path, found = HERE / name, DOCUMENTS[name]()
-    if os.environ.get("MELTGUARD_WRITE_GOLDEN") == "1":
+    if os.environ.get("MELTGUARD_UPDATE_GOLDEN") == "1":
         path.write_bytes(found)
     assert found == path.read_bytes()
