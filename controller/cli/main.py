@@ -27,6 +27,17 @@ NOT_BUILT: dict[str, str] = {
 }
 """Commands of the contract that this version does not have, and what they will do."""
 
+EXTRAS: dict[str, str] = {
+    "kubernetes": "kubernetes",
+    "urllib3": "kubernetes",
+    "grpc": "flag-sync",
+    "boto3": "aws",
+    "torch": "inference",
+    "sklearn": "inference",
+    "transformers": "hugging-face",
+}
+"""Extra of this distribution that brings an optional package, by the name it is imported under."""
+
 
 def build_app() -> typer.Typer:
     """Return the command line with every command of the contract."""
@@ -76,6 +87,12 @@ def main() -> None:
         build_app()()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(f"meltguard: error: {error.name} is not installed; pip install 'meltguard[{extra}]'", file=sys.stderr)
+        sys.exit(1)
     except Exception as error:
         exit_code = getattr(type(error), "exit_code", None)
         if not isinstance(exit_code, int):

@@ -30,6 +30,7 @@ OPTIONAL = {
     "redis",
     "torch",
     "transformers",
+    "urllib3",
 }
 
 
