@@ -146,12 +146,12 @@ def test_every_object_is_valid(overlay):
     assert checked >= len([o for o in objects(overlay) if o["kind"] in WORKLOADS]) > 0
 
 
-def test_the_local_overlay_is_installed_and_removed_without_a_trace(control_plane):
+def test_the_local_overlay_is_installed_and_removed_without_a_trace(own_control_plane):
     """On a real API server `kubectl apply -k` succeeds, a second time changes nothing, and delete leaves nothing."""
     local = str(MANIFESTS / "overlays" / "local")
 
     def run(*arguments):
-        command = [kubectl(), "--kubeconfig", str(control_plane.kubeconfig), *arguments]
+        command = [kubectl(), "--kubeconfig", str(own_control_plane.kubeconfig), *arguments]
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
 
     first = run("apply", "--validate=ignore", "-k", local)

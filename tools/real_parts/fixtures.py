@@ -27,7 +27,7 @@ from tools.real_parts.servers import (
     running_redis,
 )
 
-FIXTURES = frozenset({"control_plane", "prometheus", "alertmanager", "redis_server"})
+FIXTURES = frozenset({"control_plane", "own_control_plane", "prometheus", "alertmanager", "redis_server"})
 MAX_NOTIFICATIONS = 1000
 
 Server = TypeVar("Server")
@@ -58,6 +58,15 @@ def _or_left_out(server: AbstractContextManager[Server]) -> Iterator[Server]:
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A real Kubernetes API, one for the whole run: tests keep apart by namespaces of their own."""
     with _or_left_out(running_control_plane(tmp_path_factory.mktemp("control-plane"))) as server:
+        yield server
+
+
+@pytest.fixture
+def own_control_plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    """A real Kubernetes API of the test's own, for what touches objects that no namespace holds apart."""
+    directory = tmp_path / "control-plane"
+    directory.mkdir()
+    with _or_left_out(running_control_plane(directory)) as server:
         yield server
 
 
