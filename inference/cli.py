@@ -71,7 +71,10 @@ Gpu = Annotated[str, typer.Option("--gpu", help="UUID or index of the engine's G
 TrustedProxies = Annotated[
     str, typer.Option("--trusted-proxies", help="Networks whose headers about users are believed, with commas.")
 ]
-Grace = Annotated[str, typer.Option("--grace", help="Time that work gets to finish after SIGTERM.")]
+DrainDelay = Annotated[
+    str, typer.Option("--drain-delay", help="Time after SIGTERM in which readiness fails and requests are still admitted.")
+]
+Grace = Annotated[str, typer.Option("--grace", help="Time that work gets to finish once admission has stopped.")]
 MaxWait = Annotated[str, typer.Option("--max-wait", help="Longest wait for a slot that is admitted.")]
 TrainDigits = Annotated[
     bool, typer.Option("--train-digits", help="Train the digit model first where it is not there yet.")
@@ -94,6 +97,7 @@ def serve(
     exporter: Exporter = None,
     gpu: Gpu = "0",
     trusted_proxies: TrustedProxies = "127.0.0.0/8,::1/128",
+    drain_delay: DrainDelay = "0s",
     grace: Grace = "30s",
     max_wait: MaxWait = "30s",
     train_digits: TrainDigits = False,
@@ -117,6 +121,7 @@ def serve(
         exporter_url=options.parse_url(exporter, "--exporter"),
         gpu=gpu,
         trusted=parse_networks(trusted_proxies),
+        drain_delay_seconds=options.parse_seconds(drain_delay, "--drain-delay"),
         grace_seconds=options.parse_seconds(grace, "--grace"),
         max_wait_seconds=options.parse_seconds(max_wait, "--max-wait"),
     )

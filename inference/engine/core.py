@@ -299,6 +299,7 @@ class EngineCore:
             batch_size=work.num_rows,
             num_new_tokens=len(images),
             num_first_tokens=num_first,
+            num_prompt_tokens=sum(len(image.job.request.conditioning.tokens) for image in work.images),
             inter_token_seconds=gap_seconds,
         )
 

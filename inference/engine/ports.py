@@ -134,6 +134,7 @@ class StepReport:
         batch_size: Rows in it.
         num_new_tokens: Image tokens that it drew.
         num_first_tokens: How many of them were the first of their image.
+        num_prompt_tokens: Prompt tokens of the images that began with it.
         inter_token_seconds: Time since the step before, for the other ``num_new_tokens - num_first_tokens`` ones.
     """
 
@@ -142,6 +143,7 @@ class StepReport:
     batch_size: int
     num_new_tokens: int
     num_first_tokens: int
+    num_prompt_tokens: int
     inter_token_seconds: float
 
 

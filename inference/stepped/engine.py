@@ -318,6 +318,8 @@ class SteppedEngine:
             batch_size=len(rows),
             num_new_tokens=len(rows),
             num_first_tokens=num_first,
+            # One of each image, taken with its first image token.
+            num_prompt_tokens=num_first,
             inter_token_seconds=self._step_seconds,
         )
 

@@ -112,6 +112,17 @@ def test_a_limit_by_flag_names_its_own_end() -> None:
     assert refused(flags=replace(closed, limit_reason="none")).flag_reason == ""
 
 
+def test_more_than_may_be_at_once_is_never_promised_for_later() -> None:
+    """Who asks for more images than the limit is told to ask for fewer, not to wait for images in work."""
+    refusal = refused(num_images=5, num_in_work=4)
+    assert (refusal.reason, refusal.code) == (LimitReason.TOO_MANY_AT_ONCE, ErrorCode.CONTENDED)
+    assert (refusal.limit, refusal.maximum, refusal.remaining) == ("max-concurrent-images", 4, 4)
+    assert "ask for fewer" in refusal_sentence(refusal, Language.ENGLISH)
+    # A flag may have lowered the limit; then its end is what to wait for.
+    assert refused(num_images=5, flags_change_at_unix=1_000_240.0).retry_after_seconds == 240.0
+    assert refused(num_images=4, num_in_work=1).reason is LimitReason.CONCURRENCY
+
+
 @given(ratio=st.floats(0.0, 1.0), now=st.floats(1e9, 2e9))
 def test_turns_give_about_the_share_and_everybody_one(ratio: float, now: float) -> None:
     """Over many users the share that is admitted is the ratio, and the refused are told when their turn comes."""
