@@ -47,9 +47,9 @@ class Metric:
             ValueError: If the suffix disagrees with the type or the unit.
         """
         # Of vLLM's names, which are not ours to choose, a histogram ends in _total, too.
-        if self.type is MetricType.COUNTER or self.name.startswith(PREFIX):
-            if (self.type is MetricType.COUNTER) != self.name.endswith("_total"):
-                raise ValueError(f"{self.name}: counters, and only counters, end in _total")
+        is_counter = self.type is MetricType.COUNTER
+        if (is_counter or self.name.startswith(PREFIX)) and is_counter != self.name.endswith("_total"):
+            raise ValueError(f"{self.name}: counters, and only counters, end in _total")
         if self.unit is not None and not self.family.endswith("_" + self.unit):
             raise ValueError(f"{self.name}: the unit {self.unit} must be the last word of the name")
 

@@ -74,7 +74,7 @@ TrustedProxies = Annotated[
     str, typer.Option("--trusted-proxies", help="Networks whose headers about users are believed, with commas.")
 ]
 DrainDelay = Annotated[
-    str, typer.Option("--drain-delay", help="Time after SIGTERM in which readiness fails and requests are still admitted.")
+    str, typer.Option("--drain-delay", help="Time after SIGTERM in which readiness fails before admission stops.")
 ]
 Grace = Annotated[str, typer.Option("--grace", help="Time that work gets to finish once admission has stopped.")]
 MaxWait = Annotated[str, typer.Option("--max-wait", help="Longest wait for a slot that is admitted.")]
@@ -111,7 +111,6 @@ def serve(
     require_extra("serve", "aiohttp", "limits", "openfeature")
     from inference.admission.callers import parse_networks
     from inference.serving import settings as options
-
     from inference.serving.engines import EngineChoice, gpu_in_sight, open_chosen
 
     host, port = options.parse_address(listen)

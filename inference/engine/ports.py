@@ -214,12 +214,9 @@ class ImageEngine(Protocol):
         """Return how long the request's first image would wait for a slot, if it were submitted now.
 
         Counts the work in flight and that of the queue which goes first, at the measured speed and the bound in force;
-        infinite while the bound is zero. Lengths are known, so this is exact but for later arrivals and cancellations.
+        infinite while the bound is zero. Lengths are known, so this is exact but for later arrivals and cancellations;
+        who will come and go first is for admission to count (`inference.admission.waiting`).
         """
-        ...
-
-    def estimated_finish_seconds(self, request: GenerationRequest) -> float:
-        """Return how long until the request's last image would be finished, if it were submitted now."""
         ...
 
     def set_bound(self, bound: WorkBound) -> None:

@@ -137,11 +137,6 @@ class SteppedEngine:
         with self._lock:
             return self._seconds(self._course(request, None).start_steps)
 
-    def estimated_finish_seconds(self, request: GenerationRequest) -> float:
-        """Return how long until the last image would be finished."""
-        with self._lock:
-            return self._seconds(self._course(request, None).finish_steps)
-
     def set_bound(self, bound: WorkBound) -> None:
         """Bound the work from the next step on."""
         with self._lock:

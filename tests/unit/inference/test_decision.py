@@ -190,14 +190,18 @@ def test_the_language_is_the_preferred_one_of_ours(header: str, language: Langua
 def test_estimates_follow_what_came() -> None:
     """A tier whose waits come out longer than told is soon told so, within bounds; others are not touched."""
     waits = WaitCorrection({"free": 1.0, "paid": 10.0}, 0.0)
-    for _ in range(200):
-        waits.learn("free", 2.0, 3.0)
-        waits.learn("free", 0.001, 9.0)
+    for second in range(200):
+        waits.learn("free", 2.0, 3.0, float(second))
+        waits.learn("free", 0.001, 9.0, float(second))
     assert waits.corrected("free", 2.0) == pytest.approx(3.0, rel=0.01)
     assert waits.corrected("paid", 2.0) == 2.0
-    for _ in range(400):
-        waits.learn("paid", 2.0, 2_000.0)
+    for second in range(400):
+        waits.learn("paid", 2.0, 2_000.0, float(second))
     assert waits.corrected("paid", 2.0) == pytest.approx(4.0, rel=0.01)
+    # A crowd that ends at one moment teaches no more than one of it.
+    for _ in range(100):
+        waits.learn("paid", 2.0, 2.0, 400.0)
+    assert waits.corrected("paid", 2.0) > 3.5
 
 
 def test_who_will_overtake_is_counted_at_once() -> None:
