@@ -141,7 +141,11 @@ def cluster_world(
             feature_flag=projection,
         )
         observation = ClusterObservation(
-            prometheus, capacity, NodeCopies(copies.nodes), ObservationSettings(), learned=learned
+            prometheus,
+            capacity,
+            NodeCopies(copies.nodes),
+            ObservationSettings(source=settings.signals),
+            learned=learned,
         )
         feed = DemandFeed(settings.prometheus_url, demand_settings(spec))
         feed.start()

@@ -236,6 +236,8 @@ class Operator:
         self._observe_self()
         self._parts.on_turn(self._parts.policies.items())
         if not self.is_leading:
+            if self._epoch is not None:
+                self._parts.metrics.forget()  # another replica knows it now
             self._epoch = None
             return
         if self.missing():
@@ -244,7 +246,7 @@ class Operator:
             epoch = self.fence()
             if epoch != self._epoch:
                 self._begin_term(epoch)
-            with self._parts.metrics.timed("pass"):
+            with self._parts.publisher.held(), self._parts.metrics.timed("pass"):
                 self._pass(self._parts.clock())
             self._parts.metrics.passes.labels("done").inc()
         except NotLeadingError:
@@ -281,6 +283,8 @@ class Operator:
         for name, runner in self._runners.items():
             if name not in known:
                 runner.close()
+        for name in self._recorders.keys() - known:
+            self._parts.metrics.drop(name)
         for kept in (self._runners, self._recorders, self._views, self._problems):
             for name in [name for name in kept if name not in known]:
                 del kept[name]
