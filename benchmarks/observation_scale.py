@@ -195,12 +195,11 @@ def main() -> None:
         api = DirectApi(plane.url, plane.credentials)
         pools = create_pools(api, options.pools)
         capacity = ClusterCapacity(api)
-        limits = HttpLimits(timeout_seconds=30.0, max_attempts=1)
 
         def look(recorded: bool) -> Callable[[], object]:
             source = SignalSource.RECORDED if recorded else SignalSource.DIRECT
             seen = ClusterObservation(
-                PrometheusClient(prometheus.url, limits),
+                PrometheusClient(prometheus.url, HttpLimits(timeout_seconds=30.0, max_attempts=1)),
                 capacity,
                 Nodes(options.pools),
                 ObservationSettings(source=source, metrics_seconds=60.0),
