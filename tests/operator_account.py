@@ -27,12 +27,25 @@ RBAC = "rbac.authorization.k8s.io/v1"
 CLUSTER_ROLES = Resource(api_version=RBAC, plural="clusterroles")
 CLUSTER_BINDINGS = Resource(api_version=RBAC, plural="clusterrolebindings")
 NAME = "meltguard-operator"
+Right = tuple[str, str]
+"""A resource, with its subresource, and a verb."""
 READY_SECONDS = 20.0
 
 
 def manifest() -> dict[tuple[str, str], dict[str, Any]]:
     """Return the objects of the manifest by kind and name."""
     return {(row["kind"], row["metadata"]["name"]): row for row in yaml.safe_load_all(MANIFEST.read_text())}
+
+
+def granted() -> set[Right]:
+    """Return every right of the manifest."""
+    return {
+        (resource, verb)
+        for body in manifest().values()
+        for rule in body.get("rules", [])
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 class ServiceAccount:
@@ -94,6 +107,15 @@ class ServiceAccount:
                 self._cluster.client.merge_patch(CLUSTER_ROLES, self._own(name), {"rules": rules})
             return
         raise AssertionError(f"the manifest does not grant {verb} on {resource}")
+
+    def give_back(self) -> None:
+        """Give every right of the manifest back."""
+        self._documents = manifest()
+        for (kind, name), body in self._documents.items():
+            if kind == "Role":
+                self._cluster.client.merge_patch(self._roles, name, {"rules": body["rules"]})
+            elif kind == "ClusterRole":
+                self._cluster.client.merge_patch(CLUSTER_ROLES, self._own(name), {"rules": body["rules"]})
 
     def _grant(self, subjects: list[dict[str, str]]) -> None:
         """Create roles and bindings; cluster roles have no namespace, so each account has its own."""

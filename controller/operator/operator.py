@@ -54,6 +54,7 @@ class OperatorParts:
         audit: Takes audit lines.
         wake: Set when a policy or pool has changed.
         on_turn: Told the policies at every turn of the loop, leading or not.
+        stream_problems: What is wrong with the streams of flags, one sentence each.
         clock: The present time, aware UTC.
     """
 
@@ -69,6 +70,7 @@ class OperatorParts:
     audit: Callable[[tuple[bytes, ...]], None]
     wake: threading.Event
     on_turn: Callable[[tuple[PolicyEntry, ...]], None] = lambda policies: None
+    stream_problems: Callable[[], tuple[str, ...]] = tuple
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -193,6 +195,7 @@ class Operator:
         problems += [Problem(code="WatchFailed", text=copy.problem) for copy in self._copies() if copy.problem]
         if elector is not None and elector.problem:
             problems.append(Problem(code="LeaseNotRenewed", text=elector.problem))
+        problems += [Problem(code="FlagsStreamedLate", text=text) for text in self._parts.stream_problems()]
         problems += [
             Problem(code="MissingPermission", text=text) for text in sorted(self._parts.publisher.forbidden.values())
         ]
