@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference.admission.attempts import Attempt, AttemptMemory
 from inference.admission.callers import Caller, CallerRules, caller_of
@@ -169,8 +169,9 @@ class AdmissionGate:
             UnsupportedRequestError: The engine cannot do this; nothing was counted.
         """
         flags = self._flags.read(sender.caller, sender.tier)
-        wait = self._waits.corrected(sender.tier.name, self._modelled_wait(request))
-        refusal = refusal_of(self._ask(sender, request, flags, num_tokens, wait))
+        ask = self._ask(sender, request, flags, num_tokens)
+        # The wait is asked for last: to play the queue forward costs as much as all the rest of a refusal.
+        refusal = refusal_of(ask) or refusal_of(replace(ask, estimated_wait_seconds=self.wait_of(request)))
         if refusal is not None:
             return self._refused(sender, refusal, num_tokens)
         user, tier = sender.caller.user, sender.tier
@@ -237,9 +238,7 @@ class AdmissionGate:
         speed = speed_tokens_per_second(self._engine.snapshot())
         return self._waits.modelled(request.tier, estimated, speed, time.monotonic())
 
-    def _ask(
-        self, sender: Sender, request: GenerationRequest, flags: FlagValues, num_tokens: int, wait_seconds: float
-    ) -> Ask:
+    def _ask(self, sender: Sender, request: GenerationRequest, flags: FlagValues, num_tokens: int) -> Ask:
         engine = self._engine.snapshot()
         now_unix = time.time()
         return Ask(
@@ -250,7 +249,7 @@ class AdmissionGate:
             num_tokens=num_tokens,
             num_in_work=self._in_work.get(sender.caller.user, 0),
             engine=engine,
-            estimated_wait_seconds=wait_seconds,
+            estimated_wait_seconds=0.0,
             promised_tokens=self._promises.tokens(time.monotonic(), speed_tokens_per_second(engine)),
             max_wait_seconds=self._max_wait_seconds,
             guard_recovery_seconds=GUARD_RECOVERY_SECONDS,
