@@ -173,7 +173,7 @@ class AdmissionGate:
         # The wait is asked for last: to play the queue forward costs as much as all the rest of a refusal.
         refusal = refusal_of(ask) or refusal_of(replace(ask, estimated_wait_seconds=self.wait_of(request)))
         if refusal is not None:
-            return self._refused(sender, refusal, num_tokens)
+            return self._refused(ask, refusal)
         user, tier = sender.caller.user, sender.tier
         # Taken before the store is asked, so that many requests at once cannot all see the same free place.
         self._in_work[user] = self._in_work.get(user, 0) + request.num_images
@@ -183,7 +183,7 @@ class AdmissionGate:
                 user, tier.name, request.num_images, quota_limits(flags), fails_open=tier.fails_open
             )
             if isinstance(reserved, QuotaRefusal):
-                return self._refused(sender, _quota_refusal(reserved, flags), num_tokens)
+                return self._refused(ask, _quota_refusal(reserved, flags))
             modelled_wait = self._modelled_wait(request)
             try:
                 handle = self._submit(request)
@@ -192,7 +192,7 @@ class AdmissionGate:
                 raise
             if isinstance(handle, Refusal):
                 await self.ledger.give_back(reserved, request.num_images)
-                return self._refused(sender, handle, num_tokens)
+                return self._refused(ask, handle)
             admitted = True
             self._waits.admitted(tier.name, num_tokens, time.monotonic())
         finally:
@@ -281,11 +281,11 @@ class AdmissionGate:
             code=code, outcome=Outcome.SHED, limit="pod", reason=reason, retry_after_seconds=STARTING_RETRY_SECONDS
         )
 
-    def _refused(self, sender: Sender, refusal: Refusal, num_tokens: int) -> Refusal:
-        self._attempts.refused(sender.caller.user, time.monotonic())
+    def _refused(self, ask: Ask, refusal: Refusal) -> Refusal:
+        self._attempts.refused(ask.caller.user, time.monotonic())
         if refusal.reason in {LimitReason.QUEUE_FULL, LimitReason.QUEUE_WAIT}:
-            speed = speed_tokens_per_second(self._engine.snapshot())
-            self._promises.add(num_tokens, most=speed * MAX_QUEUE_RETRY_SECONDS)
+            speed = speed_tokens_per_second(ask.engine)
+            self._promises.add(ask.num_tokens, most=speed * MAX_QUEUE_RETRY_SECONDS)
         return refusal
 
     def _release(self, user: str, num_images: int) -> None:
