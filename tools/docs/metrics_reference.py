@@ -1,4 +1,4 @@
-"""Writes docs/reference/metrics.md: every family of every part, from the one contract of names. Called by `make docs`."""
+"""Writes docs/reference/metrics.md: every family of every part, as its one contract has it. Called by `make docs`."""
 
 from collections.abc import Iterable, Sequence
 
