@@ -103,6 +103,16 @@ real-parts: $(STAMP) ## install the servers and tools that tests start, where th
 cluster: $(STAMP) real-parts ## start a Kubernetes API (etcd and kube-apiserver) on loopback for kubectl; Ctrl-C ends it
 	@$(PYTHON) -m tools.real_parts.cluster
 
+.PHONY: lab
+lab: $(STAMP) real-parts ## play a surge with real processes (ARGUMENTS=--without-meltguard shows why); Ctrl-C ends it
+	@$(PYTHON) -m tools.lab $(ARGUMENTS)
+
+.PHONY: lab-test
+lab-test: $(STAMP) real-parts ## play the lab with meltguard, without it, and with processes killed; about ten minutes
+	@$(PYTHON) -m tools.lab --output json
+	@$(PYTHON) -m tools.lab --output json --without-meltguard
+	@$(PYTHON) -m tools.lab --output json --kill-every 8
+
 .PHONY: images
 images: ## run the install step of every image without Docker, and say what weighs
 	@tools/measure_images.sh

@@ -32,6 +32,9 @@ from controller.types import (
 
 JsonObject: TypeAlias = dict[str, object]
 
+MAX_MESSAGE = 600
+"""Long enough for a refusal to name the verb and the resource behind a path of long names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiAnswer:
@@ -55,7 +58,8 @@ class ApiAnswer:
         """What the API said went wrong, in one line."""
         if self.status == 0:
             return str(self.body.get("message", "no answer"))
-        return f"HTTP {self.status}: {str(self.body.get('message', 'no reason given')).splitlines()[0][:300]}"
+        words = str(self.body.get("message", "no reason given")).split()
+        return f"HTTP {self.status}: {' '.join(words)[:MAX_MESSAGE]}"
 
 
 class KubernetesApi(Protocol):
@@ -164,12 +168,14 @@ class SizeReceipt:
         text: One sentence for people; names the object and, unless done, the cure.
         wrote: Whether this call changed anything.
         retry_after_seconds: Earliest useful next try; None when there is none or the adapter has no opinion.
+        warning: What could not be done as it should, although the size was written; empty when all was.
     """
 
     outcome: WriteOutcome
     text: str
     wrote: bool = False
     retry_after_seconds: float | None = None
+    warning: str = ""
 
 
 class CapacityPort(Protocol):

@@ -188,6 +188,8 @@ def problems(
         if result.intent.progress is not IntentProgress.DONE:
             code = result.receipt.outcome.name.title().replace("_", "") if result.receipt is not None else "NotScaled"
             found.append(Problem(code=code, text=f"{result.intent.pool}: {result.intent.text}"))
+        elif result.receipt is not None and result.receipt.warning:
+            found.append(Problem(code="NodesNotChosen", text=f"{result.intent.pool}: {result.receipt.warning}"))
     return (*found, *inputs.problems)
 
 

@@ -219,7 +219,8 @@ class AdmissionGate:
             wait_seconds: How long it waited for a slot; None if it got none.
         """
         if wait_seconds is not None:
-            self._waits.learn(admission.sender.tier.name, admission.modelled_wait_seconds, wait_seconds)
+            tier, modelled = admission.sender.tier.name, admission.modelled_wait_seconds
+            self._waits.learn(tier, modelled, wait_seconds, time.monotonic())
         self._release(admission.sender.caller.user, admission.num_images)
         missing = admission.num_images - num_finished
         if missing > 0:

@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Protocol
 
 from inference.engine.work import ImageTask, Job, QueueKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The first waiting image of a tier, as far as admission is concerned.
+class Waiting(Protocol):
+    """A waiting image, as far as admission is concerned."""
 
-    Attributes:
-        key: Its place in the queue.
-        num_rows: Rows that it needs.
-    """
+    @property
+    def key(self) -> QueueKey:
+        """Its place in the queue."""
+        ...
 
-    key: QueueKey
-    num_rows: int
+    @property
+    def num_rows(self) -> int:
+        """Rows that it needs."""
+        ...
 
 
 def next_tier(
-    heads: Mapping[str, Head],
+    heads: Mapping[str, Waiting],
     *,
     num_free_rows: int,
     busy_by_tier: Mapping[str, int],
@@ -113,13 +114,9 @@ class WaitingQueue:
         waiting = self._tokens_by_tier.get(job.request.tier, 0)
         self._tokens_by_tier[job.request.tier] = waiting + sum(image.num_tokens for image in job.images)
 
-    def heads(self) -> dict[str, Head]:
+    def heads(self) -> dict[str, ImageTask]:
         """Return the first image of each tier that has one."""
-        return {
-            tier: Head(key=images[0].key, num_rows=images[0].num_rows)
-            for tier, images in self._by_tier.items()
-            if images
-        }
+        return {tier: images[0] for tier, images in self._by_tier.items() if images}
 
     def pop(self, tier: str) -> ImageTask:
         """Take the first image of a tier out."""

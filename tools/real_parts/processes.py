@@ -100,7 +100,13 @@ class ChildProcess:
     """One server process: may be started, killed and started again, as tests of crashes do."""
 
     def __init__(
-        self, name: str, command: Sequence[str], directory: Path, *, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        directory: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        output: Path | None = None,
     ):
         """Describe the process; `start` runs it.
 
@@ -109,11 +115,13 @@ class ChildProcess:
             command: program and arguments.
             directory: working folder, existing; the log is written here.
             environment: variables added to our own.
+            output: file that standard output is appended to; None sends it to the log with the errors.
         """
         self.name = name
         self.command = list(command)
         self.directory = directory
         self.log_path = directory / f"{name}.log"
+        self._output = output
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -132,14 +140,14 @@ class ChildProcess:
         Raises:
             RealPartError: if the process ends or is not ready in time; it is stopped then.
         """
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, (self._output or self.log_path).open("ab") as output:
             self._process = subprocess.Popen(
                 self.command,
                 cwd=self.directory,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=output,
+                stderr=log,
                 preexec_fn=_die_with_parent,
                 start_new_session=True,  # Ctrl-C ends the parent, which ends its children in order
             )

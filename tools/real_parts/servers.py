@@ -97,6 +97,7 @@ def running_prometheus(
     rule_files: Sequence[Path] = (),
     alertmanager_address: str | Sequence[str] | None = None,
     interval_seconds: float = 0.5,
+    honor_labels: bool = False,
     arguments: Sequence[str] = (),
 ) -> Iterator[PrometheusServer]:
     """Start Prometheus and stop it at the end.
@@ -106,6 +107,7 @@ def running_prometheus(
         rule_files: alerting and recording rules, absolute paths or patterns of them.
         alertmanager_address: `host:port` to send alerts to, several of them, or None.
         interval_seconds: how often it scrapes and evaluates rules.
+        honor_labels: whether a server's own labels win over those of `scrape`, as our monitors have it.
         arguments: more arguments of the command.
 
     Yields:
@@ -124,7 +126,11 @@ def running_prometheus(
         "rule_files": [str(path) for path in rule_files],
         "alerting": {"alertmanagers": alertmanagers},
         "scrape_configs": [
-            {"job_name": "test", "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "1s"}]}
+            {
+                "job_name": "test",
+                "honor_labels": honor_labels,
+                "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "1s"}],
+            }
         ],
     }
     # Every JSON document is a YAML document.

@@ -1,9 +1,9 @@
-/* libnvidia-ml.so.1 for tests: the part of NVML that the exporter calls, driven by a text file.
+/* libnvidia-ml.so.1 for tests and the lab: the part of NVML that the exporter calls, driven by a text file.
  *
  * MELTGUARD_STUB_STATE names a file of lines "key=value". Keys without a prefix concern the driver, "gpu.N." one GPU:
  *   count, init_status, init_hang, status (every call answers with it), lock_hang (a hung call holds up every other one)
  *   gpu.N.hang=none|all|FUNCTION   gpu.N.delay_us   gpu.N.status (15 = lost)   gpu.N.garbage=0|1|2
- *   gpu.N.power_watts, ambient_celsius, utilization, memory_used_mib, xid, xid_sequence, mig, processes, pid, sm_util
+ *   gpu.N.power_watts, ambient_celsius, celsius_per_watt, time_constant_seconds (above 0), utilization, memory_used_mib, xid, xid_sequence, mig, processes, pid, sm_util
  *   gpu.N.power_brake=0|1   gpu.N.ecc_uncorrected (a count)   gpu.N.remap_failed=0|1
  * The file is read again when its time stamp or size changes, also while a call hangs. Lines that make no sense are
  * skipped. What real hardware keeps across processes (temperature, energy, throttle times, delivered XIDs) lives in a
@@ -47,7 +47,7 @@ typedef struct { /* one GPU's settings */
     char hang[64];
     int delay_us, status, garbage, utilization, memory_used_mib, xid, xid_sequence, mig, processes, pid, sm_util;
     int power_brake, ecc_uncorrected, remap_failed;
-    double power_watts, ambient_celsius;
+    double power_watts, ambient_celsius, celsius_per_watt, time_constant_seconds;
 } Settings;
 typedef struct { /* one GPU's hardware, shared by all processes */
     double last_seconds, celsius, memory_celsius, watts, energy_millijoules, reason_nanoseconds[NO_REASONS];
@@ -69,6 +69,8 @@ static void set_defaults(void) {
         strcpy(g->hang, "none");
         g->power_watts = 300 + 20 * (i % 8);
         g->ambient_celsius = 26;
+        g->celsius_per_watt = 0.09;
+        g->time_constant_seconds = 12;
         g->utilization = 80;
         g->memory_used_mib = 40000;
         g->processes = 1;
@@ -86,6 +88,8 @@ static void apply(const char *key, const char *value) {
         if (!strcmp(k, "hang")) { snprintf(g->hang, sizeof g->hang, "%s", value); return; }
         if (!strcmp(k, "power_watts")) { g->power_watts = atof(value); return; }
         if (!strcmp(k, "ambient_celsius")) { g->ambient_celsius = atof(value); return; }
+        if (!strcmp(k, "celsius_per_watt")) { g->celsius_per_watt = atof(value); return; }
+        if (!strcmp(k, "time_constant_seconds")) { double s = atof(value); if (s > 0) g->time_constant_seconds = s; return; }
         struct { const char *k; int *v; } ints[] = {{"delay_us", &g->delay_us}, {"status", &g->status}, {"garbage", &g->garbage},
             {"utilization", &g->utilization}, {"memory_used_mib", &g->memory_used_mib}, {"xid", &g->xid},
             {"xid_sequence", &g->xid_sequence}, {"mig", &g->mig}, {"processes", &g->processes}, {"pid", &g->pid}, {"sm_util", &g->sm_util},
@@ -187,14 +191,14 @@ static Hardware step(int i) {
     lock_shared();
     Hardware *h = &shared->gpu[i];
     double now = now_seconds();
-    if (!h->started) { h->started = 1; h->last_seconds = now; h->celsius = g->ambient_celsius + 0.09 * g->power_watts; h->memory_celsius = h->celsius + 4; h->watts = g->power_watts; }
+    if (!h->started) { h->started = 1; h->last_seconds = now; h->celsius = g->ambient_celsius + g->celsius_per_watt * g->power_watts; h->memory_celsius = h->celsius + 4; h->watts = g->power_watts; }
     double dt = now - h->last_seconds;
     if (dt > 0) {
         h->reasons = (h->celsius >= 87 ? 0x20 : 0) | (h->celsius >= 89 ? 0x48 : 0) | (g->power_watts > 700 ? 0x4 : 0) | (g->power_brake ? 0x88 : 0);
         h->watts = fmin(g->power_watts, 700) * (h->celsius >= 89 ? 0.5 : h->celsius >= 87 ? 0.8 : 1.0);
-        double a = 1 - exp(-dt / 12), b = 1 - exp(-dt / 30);
-        h->celsius += a * (g->ambient_celsius + 0.09 * h->watts - h->celsius);
-        h->memory_celsius += b * (g->ambient_celsius + 4 + 0.09 * h->watts - h->memory_celsius);
+        double a = 1 - exp(-dt / g->time_constant_seconds), b = 1 - exp(-dt / 30);
+        h->celsius += a * (g->ambient_celsius + g->celsius_per_watt * h->watts - h->celsius);
+        h->memory_celsius += b * (g->ambient_celsius + 4 + g->celsius_per_watt * h->watts - h->memory_celsius);
         h->energy_millijoules += h->watts * dt * 1e3;
         static const int bits[NO_REASONS] = {0x4, 0x10, 0x20, 0x40, 0x80};
         for (int r = 0; r < NO_REASONS; r++) if (h->reasons & bits[r]) h->reason_nanoseconds[r] += dt * 1e9;
