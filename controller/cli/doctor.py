@@ -14,7 +14,9 @@ DEFAULT_ACCOUNT = "meltguard-operator"
 def doctor(
     prometheus: Annotated[
         str | None,
-        typer.Option("--prometheus", metavar="URL", help="Where the metrics are; without it those checks fail."),
+        typer.Option(
+            "--prometheus", metavar="URL", help="Where the metrics are; without it those checks are left out."
+        ),
     ] = None,
     account: Annotated[
         str, typer.Option("--account", help="Service account of the operator, whose rights are checked.")
