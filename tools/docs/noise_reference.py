@@ -111,7 +111,7 @@ def noise_page() -> str:
         _MISSED,
         table(
             ("rule", "event", "drawn", "called", "late", "missed", "median delay", "longest", "called means within"),
-            [_event_row(each) for each in measured["faults"]],
+            [_event_row(measured["faults"][name]) for name in sorted(measured["faults"])],
         ),
         _ELSEWHERE + "".join(_elsewhere_row(name, each) for name, each in measured["elsewhere"].items()),
         _LIMITS.format(step=", ".join(f"{step:g}" for step in sorted(steps))),
