@@ -137,7 +137,7 @@ class OrdinaryLife:
         for number, name in enumerate(("a", "b")):
             leads = np.where(over, 0.0, (terms == number).astype(float))
             self.series[f'meltguard_controller_leader{{job="meltguard-operator",instance="{name}"}}'] = leads
-        said = [name for name in self.series if name.startswith(("meltguard_controller_rung", "meltguard_pool_nodes"))]
+        said = [name for name in self.series if name.startswith(_BY_REGION)]
         for name in [*said, *(name for name in self.series if name.startswith("meltguard_pool_gpus"))]:
             values = self.series.pop(name)
             # The former leader goes on showing what it saw last; here it shows nothing new either.
@@ -204,6 +204,7 @@ class OrdinaryLife:
         self.series[name % "_failed"] = refused
 
 
+_BY_REGION = ("meltguard_controller_rung", "meltguard_controller_breaker_open", "meltguard_pool_nodes")
 _OPERATOR = 'job="meltguard-operator"'
 _OLD_LEADER = f"meltguard_controller_leader{{{_OPERATOR}}}"
 _LAST_PASS = "meltguard_controller_last_pass_timestamp_seconds"
