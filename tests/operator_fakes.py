@@ -95,7 +95,7 @@ class BoundFleet:
             for spec in policy.pools
         )
         messages = tuple(text for size in sizes.values() if size.value is not None for text in size.value.messages)
-        return Observed(snapshot=fleet.change(replace(seen, pools=states)), sizes=sizes, problems=messages)
+        return Observed(snapshot=fleet.change(replace(seen, pools=states)), sizes=sizes, pool_problems=messages)
 
     def forecasts(self, policy: Policy, now: datetime) -> ForecastSet:
         """Return forecasts that agree with the load."""

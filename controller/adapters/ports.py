@@ -340,7 +340,8 @@ class Observed:
         sizes: What the capacity port said of each pool; the token for the write is in it.
         lead_times: Lead times by pool, for PoolSpec and for ``meltguard_pool_lead_time_seconds``.
         hottest_nodes: Names of each pool's nodes, hottest first, a bounded number.
-        problems: What could not be read and why, one sentence each, for conditions and the log.
+        problems: Metrics that could not be read and why, one sentence each, for conditions and the log.
+        pool_problems: The same of pools and nodes.
     """
 
     snapshot: FleetSnapshot
@@ -348,6 +349,7 @@ class Observed:
     lead_times: tuple[LeadTimes, ...] = ()
     hottest_nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    pool_problems: tuple[str, ...] = ()
 
 
 class ObservationPort(Protocol):

@@ -172,6 +172,7 @@ class Recorder:
         states = {state.name: state for state in inputs.snapshot.pools}
         intents = {intent.pool: intent for intent in result.notes.intents}
         troubles = {pool: row.problem for row in followed for pool in row.pools}
+        judged = {row.name: row.freshness for row in result.plan.inputs}
         for row in assignment.pools:
             if row.pool is None:
                 continue
@@ -184,6 +185,7 @@ class Recorder:
                 memory=result.memory.pool(name),
                 intent=intent,
                 workload_problem=troubles.get(name),
+                judged=judged,
             )
             self._status("gpupools", name, pool_status(pool_facts, row.held, now))
 

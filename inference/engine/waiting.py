@@ -50,12 +50,14 @@ def next_tier(
     Returns:
         The tier, or None when nobody may go.
     """
-    kept_by_tier = {tier: max(0, reserved - busy_by_tier.get(tier, 0)) for tier, reserved in reserved_by_tier.items()}
-    kept = sum(kept_by_tier.values())
-    in_order = sorted(heads, key=lambda name: heads[name].key)
+    # Estimates call this for every image that waits, many times a second: it makes nothing that it can do without.
+    kept = 0
+    for tier, reserved in reserved_by_tier.items():
+        kept += max(0, reserved - busy_by_tier.get(tier, 0))
+    in_order = sorted(heads, key=lambda name: heads[name].key) if len(heads) > 1 else list(heads)
     for place, tier in enumerate(in_order):
         num_rows = heads[tier].num_rows
-        own = kept_by_tier.get(tier, 0)
+        own = max(0, reserved_by_tier.get(tier, 0) - busy_by_tier.get(tier, 0))
         fits_beside_others = num_rows <= num_free_rows - (kept - own)
         fits_in_reservation = num_rows <= min(own, num_free_rows)
         if fits_in_reservation or (place == 0 and fits_beside_others):

@@ -115,7 +115,7 @@ class ClusterObservation:
         self._priors = {spec.name: _prior(spec) for spec in policy.pools}
         self._records = {name: record for name, record in self._records.items() if name in self._priors}
         targets = {pool.pool: pool for pool in pools}
-        problems = [*_short(table.problems), *_size_problems(sizes), *_node_problems(nodes)]
+        problems = [*_size_problems(sizes), *_node_problems(nodes)]
         states, leads = [], []
         for spec in policy.pools:
             target = targets.get(spec.name)
@@ -137,7 +137,8 @@ class ClusterObservation:
             sizes=sizes,
             lead_times=tuple(leads),
             hottest_nodes=_hottest(table),
-            problems=tuple(problems),
+            problems=tuple(_short(table.problems)),
+            pool_problems=tuple(problems),
         )
 
     def _pool(

@@ -49,11 +49,11 @@ def test_a_follower_tries_when_the_lease_runs_out(elector):
     first.attempt()
     second.attempt()
     elector.clock.now += 9.0
-    assert 1.6 <= second.pause_seconds() <= 2.0
+    assert 1.2 <= second.pause_seconds() <= 1.8
     elector.clock.now += 5.5
     assert 0.4 < second.pause_seconds() <= 0.5
     elector.clock.now += 1.0
-    assert 1.6 <= second.pause_seconds() <= 2.0, "a lease that is free and cannot be taken is no reason to hurry"
+    assert 1.2 <= second.pause_seconds() <= 1.8, "a lease that is free and cannot be taken is no reason to hurry"
 
 
 def test_a_renewed_lease_is_not_free(elector):
