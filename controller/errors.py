@@ -4,7 +4,6 @@
 
     ControllerError             anything that a command may show as one line
     ├── UsageError              wrong arguments or configuration: says where and what to do; exit code 2
-    ├── NotBuiltError           a command whose part is not built yet; exit code 1
     ├── RetryableError          may succeed later; carries the delay that the caller should wait
     └── PermanentError          will not succeed by waiting
     InconsistentWorldError      the simulator reached a state that no world can be in: a defect of ours
@@ -29,10 +28,6 @@ class UsageError(ControllerError):
     """Arguments or configuration cannot be used; the message names the place and the cure."""
 
     exit_code: ClassVar[int] = 2
-
-
-class NotBuiltError(ControllerError):
-    """The command belongs to a part that this version does not have yet."""
 
 
 class RetryableError(ControllerError):

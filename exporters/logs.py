@@ -36,8 +36,13 @@ class Log:
         name = logging.getLevelName(level).lower()
         timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self._is_terminal:
-            rest = " ".join(f"{key}={value}" for key, value in fields.items())
+            rest = " ".join(f"{key}={_printable(str(value))}" for key, value in fields.items())
             line = f"{timestamp} [{name}] {event} {rest}".rstrip()
         else:
             line = json.dumps({"event": event, "level": name, "timestamp": timestamp, **fields}, default=str)
         print(line, file=self._stream, flush=True)
+
+
+def _printable(text: str) -> str:
+    """Return a text without what a terminal would obey; JSON escapes it by itself."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -10,22 +10,15 @@ import sys
 
 import typer
 
-from controller.cli import approve, demo, explain, lift, limit, pause, plan, replay, report, resume
+from controller.cli import approve, demo, doctor, explain, init, lift, limit, pause, plan, replay, report, resume
 from controller.cli import operator as operator_command
 from controller.cli.mounting import mount
-from controller.cli.not_built import not_built
 from exporters import cli as exporters_cli
 from forecasting import cli as forecasting_cli
 from forecasting.thermal import cli as thermal_cli
 from inference import cli as inference_cli
 
 EXIT_INTERRUPTED = 130
-
-NOT_BUILT: dict[str, str] = {
-    "init": "Write a starting policy from a live cluster.",
-    "doctor": "Check a live installation.",
-}
-"""Commands of the contract that this version does not have, and what they will do."""
 
 EXTRAS: dict[str, str] = {
     "kubernetes": "kubernetes",
@@ -52,6 +45,8 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     mount(app, demo.demo, name="demo", section="demo")
+    mount(app, init.init, name="init", section="init")
+    mount(app, doctor.doctor, name="doctor", section="doctor")
     mount(app, forecasting_cli.forecast, name="forecast", section="forecast")
     mount(app, forecasting_cli.backtest, name="backtest", section="backtest")
     mount(app, plan.plan, name="plan", section="plan")
@@ -71,9 +66,6 @@ def build_app() -> typer.Typer:
     mount(thermal, thermal_cli.fit, name="fit", section="thermal_fit")
     mount(thermal, thermal_cli.forecast, name="forecast", section="thermal_forecast")
     app.add_typer(thermal, name="thermal")
-    for name, does in NOT_BUILT.items():
-        settings = {"allow_extra_args": True, "ignore_unknown_options": True}
-        app.command(name, context_settings=settings)(not_built(name, does))
     return app
 
 

@@ -49,15 +49,6 @@ def test_help_does_not_import_what_is_heavy() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [("init", "--any"), ("doctor",)])
-def test_a_command_that_is_not_built_says_so(arguments: tuple[str, ...]) -> None:
-    """Whatever its arguments, such a command exits 1 with one plain line."""
-    result = run_meltguard(*arguments)
-    assert result.returncode == 1
-    assert f"`meltguard {arguments[0]}` is not built yet" in one_error_line(result)
-    assert result.stdout == ""
-
-
 def test_an_unknown_command_is_a_usage_error() -> None:
     """An unknown command exits 2."""
     assert run_meltguard("melt").returncode == 2

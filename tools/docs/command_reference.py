@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import typer
 from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
-from controller.cli.main import NOT_BUILT, build_app
+from controller.cli.main import build_app
 from controller.cli.mounting import ENVIRONMENT_PREFIX
 from tools.docs.tables import code, table
 
@@ -56,13 +56,11 @@ class _Parameter:
 def command_line_page() -> str:
     """Return the page: one section a command, one row an argument or option."""
     app = build_app()
-    built = [(name, function) for name, function in _commands(app, "meltguard") if name.split()[1] not in NOT_BUILT]
-    first = built[0][1]
+    commands = list(_commands(app, "meltguard"))
+    first = commands[0][1]
     shared = [parameter for parameter in _parameters(first) if _is_shared(parameter)]
     opening = _OPENING.format(shared=_options_table(shared, with_variable=True))
-    missing = "".join(f"- `meltguard {name}`: {does}\n" for name, does in NOT_BUILT.items())
-    ending = f"## Not built yet\n\nThese are listed by `meltguard --help`, say so and exit 1.\n\n{missing}"
-    return "\n".join([opening, *(_section(name, function) for name, function in built), ending])
+    return "\n".join([opening, *(_section(name, function) for name, function in commands)])
 
 
 def _commands(app: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., Any]]]:

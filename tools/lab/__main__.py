@@ -19,7 +19,7 @@ import typer
 from tools.lab.play import perform
 from tools.lab.settings import SHORT, LabSettings
 from tools.lab.stage import Stage, running_stage
-from tools.lab.verdict import Claim, claims_with, claims_without
+from tools.lab.verdict import Claim, claims_killed, claims_with, claims_without
 from tools.real_parts.processes import RealPartError
 
 EXIT_INTERRUPTED = 130
@@ -75,7 +75,8 @@ def main(
     if stop.is_set():
         show("ended early; every process is stopped")
         raise typer.Exit(EXIT_INTERRUPTED)
-    claims = claims_without(evidence) if without_meltguard else claims_with(evidence)
+    judge = claims_without if without_meltguard else claims_killed if kill_every is not None else claims_with
+    claims = judge(evidence)
     report(claims, evidence.restarts, output)
     show(f"logs and reports: {place}; {time.monotonic() - began_at:.0f} s in all")
     raise typer.Exit(0 if all(claim.holds for claim in claims) else 1)

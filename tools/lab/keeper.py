@@ -59,6 +59,7 @@ class Keeper:
         """Keep a process that runs already; whoever started it ends it, after `stop`."""
         with self._lock:
             self._adopted.add(process.name)
+            self.num_restarts[process.name] = 0
             self._kept[process.name] = process
             self._down_turns[process.name] = 0
 
@@ -74,6 +75,11 @@ class Keeper:
         """Return the names of what is kept."""
         with self._lock:
             return tuple(self._kept)
+
+    def down(self) -> tuple[str, ...]:
+        """Return the names of what is kept and does not run now."""
+        with self._lock:
+            return tuple(name for name, process in self._kept.items() if process.pid is None)
 
     def kill(self, name: str) -> bool:
         """Kill a process as a crash would; return whether it ran."""

@@ -119,7 +119,7 @@ def _rung(number: int, *, enter: float, steps: list[float] | None = None) -> dic
         "rung": number,
         "enter": {"marginCelsius": enter},
         "exit": {"marginCelsius": enter + 0.5},
-        "minDwell": "5s",
+        "minDwell": "3s",
         "maxDuration": "1h",
     }
     return rung | ({"steps": steps} if steps else {})

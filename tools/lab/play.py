@@ -98,7 +98,8 @@ def _evidence(stage: Stage, users: tuple[ChildProcess, ...]) -> Evidence:
         users=tuple(reports),
         num_decisions=num_decisions,
         explained=explained,
-        restarts={name: count for name, count in stage.keeper.num_restarts.items() if count},
+        restarts={name: count for name, count in stage.keeper.num_restarts.items() if count > 0},
+        down=stage.keeper.down(),
     )
 
 

@@ -71,5 +71,5 @@ class LabSettings:
         return self.tokens_per_second_per_gpu * self.gpus_per_node
 
 
-SHORT = LabSettings(calm_seconds=15.0, surge_seconds=35.0, after_seconds=40.0)
+SHORT = LabSettings(calm_seconds=15.0, surge_seconds=35.0, after_seconds=70.0)
 """A play for tests: the same surge, cut to what the loop needs to close."""

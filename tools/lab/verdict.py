@@ -11,7 +11,8 @@ from tools.lab.watch import Moment
 from tools.real_parts.nvml_stub import LIMIT_CELSIUS
 
 LIMITING_RUNG = 3
-OWN_REASONS = frozenset({"admission_limited", "generation_disabled"})
+DEATH_REASONS = frozenset({"http_502", "http_503", "draining"})
+"""What users see of a pod that was killed: the front says that it is gone, or that none is left."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,7 @@ class Evidence:
         num_decisions: Decisions that the audit log explains.
         explained: Decisions that changed something, with the words that explain them.
         restarts: How often each process was started again.
+        down: Processes that did not run at the end.
     """
 
     moments: Sequence[Moment]
@@ -35,6 +37,7 @@ class Evidence:
     num_decisions: int
     explained: Mapping[str, str]
     restarts: Mapping[str, int]
+    down: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +57,6 @@ class Claim:
 
 def claims_with(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims about a play in which meltguard acts."""
-    last = evidence.moments[-1]
     free, paid = tier_of(evidence, "free"), tier_of(evidence, "paid")
     limited = sum(free["refusals"].values())
     rungs = [moment.rung for moment in evidence.moments if moment.rung is not None]
@@ -70,11 +72,28 @@ def claims_with(evidence: Evidence) -> tuple[Claim, ...]:
             holds=paid["offered"] > 0 and not paid["refusals"] and paid["served"] == paid["offered"],
             evidence=f"{paid['served']} of {paid['offered']} served, refusals: {_counts(paid['refusals'])}",
         ),
+        _restored(evidence),
+        _audit(evidence),
+    )
+
+
+def claims_killed(evidence: Evidence) -> tuple[Claim, ...]:
+    """Return the claims about a play in which meltguard acts and processes are killed."""
+    last, paid = evidence.moments[-1], tier_of(evidence, "paid")
+    refused = {name: count for name, count in paid["refusals"].items() if name not in DEATH_REASONS}
+    return (
+        _heat(evidence, should_pass=False),
         Claim(
-            name="everything is restored",
-            holds=last.rung is not None and last.rung < LIMITING_RUNG and not last.limits,
-            evidence=f"rung {last.rung}, limits in force: {', '.join(last.limits) or 'none'}",
+            name="paid users are refused by nobody but a pod that was killed",
+            holds=paid["offered"] > 0 and not refused,
+            evidence=f"{paid['served']} of {paid['offered']} served, refusals: {_counts(paid['refusals'])}",
         ),
+        Claim(
+            name="every process that was killed is back",
+            holds=sum(evidence.restarts.values()) > 0 and not evidence.down and last.rung is not None,
+            evidence=f"started again: {_counts(evidence.restarts)}; down: {', '.join(evidence.down) or 'none'}",
+        ),
+        _restored(evidence),
         _audit(evidence),
     )
 
@@ -99,6 +118,16 @@ def tier_of(evidence: Evidence, tier: str) -> dict[str, Any]:
                 total[key] += group[key]
             total["refusals"].update(group["refusals"])
     return total
+
+
+def _restored(evidence: Evidence) -> Claim:
+    """Return whether nothing is limited any more."""
+    last = evidence.moments[-1]
+    return Claim(
+        name="everything is restored",
+        holds=last.rung is not None and last.rung < LIMITING_RUNG and not last.limits,
+        evidence=f"rung {last.rung}, limits in force: {', '.join(last.limits) or 'none'}",
+    )
 
 
 def _heat(evidence: Evidence, *, should_pass: bool) -> Claim:

@@ -183,8 +183,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             ),
             Step(
                 text="The API server refuses them: check it, and the operator's permissions.",
-                command="kubectl get --raw /readyz; kubectl -n meltguard-system auth can-i update leases "
-                "--as=system:serviceaccount:meltguard-system:meltguard-operator",
+                command=orders.DOCTOR,
             ),
         ),
         verify="Exactly one leads:",
@@ -228,7 +227,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         blast="Do the rules that it reads still record?",
         blast_query="meltguard_rules:loaded:info",
         steps=(
-            Step(text="Does Prometheus answer the operator? It says what did not work.", command=_LOG),
+            Step(text="Does Prometheus answer, and with what the operator needs?", command=orders.DOCTOR),
             Step(
                 text="Run the input's query by hand; the policy holds it.",
                 command="kubectl -n meltguard-system get surge POLICY -o jsonpath='{.spec.signals}'",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode
 
 import msgspec
@@ -203,6 +205,21 @@ class KubernetesClient:
             known = self._kinds[api_version, kind] = entry["name"], bool(entry["namespaced"])
         plural, is_namespaced = known
         return Resource(api_version=api_version, plural=plural, namespace=namespace if is_namespaced else None)
+
+    def version(self) -> tuple[JsonObject, datetime | None]:
+        """Return the API's version and what time it is there; None where its answer does not say.
+
+        Raises:
+            UnreachableError: If there was no whole answer in time.
+        """
+        response = self._send("GET", "/version")
+        if response.status >= 400:
+            raise _error(response, "GET /version")
+        date = response.headers.get("Date")
+        try:
+            return msgspec.json.decode(response.data), None if date is None else parsedate_to_datetime(date)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise UnreachableError(f"GET /version: the answer makes no sense ({error})") from error
 
     def request(
         self,

@@ -1,0 +1,1 @@
+"""Checks of a live installation, for ``meltguard doctor``: each says what it found and what to do about it."""
