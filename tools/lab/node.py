@@ -138,7 +138,9 @@ def make_node(name: str, directory: Path, settings: LabSettings, neighbours: Nei
     stub = StubState(directory / f"{name}.gpus")
     meltguard = [sys.executable, "-m", "controller"]
     exporter = [*meltguard, "exporter", f"--listen={exporter_address}", f"--nvml-library={neighbours.library}"]
-    exporter += [f"--node={name}", "--dcgm-names=none", f"--thermal-state={directory / f'{name}.thermal.json'}"]
+    # The thermal model learns over hours; what it would say within minutes of its birth, nobody should act on. The
+    # planner then carries on the seen margin with the response of a measured class, as on any new node.
+    exporter += [f"--node={name}", "--dcgm-names=none", "--no-derived-thermals"]
     server = [*meltguard, "serve", f"--listen={server_address}", f"--region={REGION}", f"--slots={NUM_SLOTS}"]
     server += [f"--model=test-pattern:{settings.node_tokens_per_second}", f"--redis={neighbours.redis_url}"]
     server += [f"--flags=grpc://{neighbours.sync_address}", "--grace=5s", "--max-wait=20s"]

@@ -1,8 +1,8 @@
 """Asks a database of advisories (OSV) about every locked package: `make audit`.
 
 Three endings, kept apart: 0, every package was looked up and none has an advisory; 1, some have; 3, the database did
-not answer, so nothing is known. `--where-reachable`, for `make check`, turns the third into a line on stderr and exit 0:
-a machine without a way there must not fail, and must not claim that anything was audited.
+not answer, so nothing is known. With `--where-reachable`, for `make check`, the third is a line on stderr and exit 0: a
+machine without a way there must not fail, and must not claim that anything was audited.
 """
 
 from __future__ import annotations
