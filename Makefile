@@ -100,6 +100,10 @@ audit: $(STAMP) ## look every locked package up among known advisories; exit 3 w
 docs: $(STAMP) ## write the reference pages of docs/reference anew from the code
 	@$(PYTHON) -m tools.docs
 
+.PHONY: site
+site: $(STAMP) ## build the documentation as a site in build/site, every link checked
+	@tools/build_site.sh $(PYTHON)
+
 .PHONY: lock
 lock: ## renew the lock files from pyproject.toml (ARGUMENTS=--upgrade takes the newest versions)
 	@tools/lock.sh $(ARGUMENTS)
