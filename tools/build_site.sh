@@ -18,6 +18,6 @@ if ! [ -x "$environment/bin/mkdocs" ]; then
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --group site
   fi
 fi
-# MkDocs' own notice about its next version is for its maintainers' quarrel, not for our readers.
-NO_MKDOCS_2_WARNING=1 "$environment/bin/mkdocs" build --quiet --strict
+# Without --quiet: it would silence the warnings before --strict has counted them.
+NO_MKDOCS_2_WARNING=1 "$environment/bin/mkdocs" build --strict
 printf 'site: build/site/index.html\n' >&2
