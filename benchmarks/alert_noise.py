@@ -1,141 +1,267 @@
-"""How often alerts fire without a cause, and which fire when there is one: rules replayed over simulated fleets.
+"""How often alerts fire without a cause, and which events they miss: rules replayed over weeks, faults and recordings.
 
-The simulator runs a scenario under a policy; what Prometheus would have seen is fed to promtool, which evaluates the
-shipped rules in virtual time, a sample a minute. `--healthy DAYS` replays ordinary days in place of a scenario, with
-planner, forecasts and thermal model at work. `--recorded DIRECTORY` replays recorded telemetry of loaded GPUs against
-their slowdown temperature. Prints one JSON line. A notification is one group (alert, severity, region, pool) that
-begins to fire; inhibition, which would take some away, is not applied.
+    alert_noise.py ordinary --seed 0     a fleet-week of ordinary life: false alarms (about 4 minutes on two cores)
+    alert_noise.py faults                20 events of every kind: called, late, missed, delay (about 5 minutes)
+    alert_noise.py scenario              a scenario of the simulator, March 2025 by default, under a policy
+    alert_noise.py recorded DIRECTORY    recorded telemetry of loaded GPUs, *.csv.gz, against 87 °C
+
+Every part prints one JSON line; `--keep` also writes it to docs/reference/alert-noise.json, from which `make docs`
+makes the page. promtool evaluates the shipped rules in virtual time. A notification is one group (alert, severity,
+region, pool) that begins to fire; inhibition, which would take some away, is not applied.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import json
+import os
+import statistics
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-
-import msgspec
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from controller.simulator.builtin import load_builtin
-from controller.simulator.scenario import Scenario, WavePoint
-from tests.simulated_telemetry import SAMPLE_SECONDS, Firing, Telemetry, firing_alerts, notifications, record
+from tests.fault_replay import FAULTS, Outcome, call_faults
+from tests.healthy_fleet import healthy
+from tests.injected_faults import Fault
+from tests.ordinary_life import DISTURBANCES, STEP_SECONDS, OrdinaryLife
+from tests.recorded_margins import recorded_margins
+from tests.replayed_rules import Answer, Series, ask
+from tests.simulated_telemetry import SAMPLE_SECONDS, Telemetry, firing_alerts, notifications, record
+from tools.checks.repository import ROOT
+from tools.docs.noise_reference import MEASURED
 from tools.monitoring.hardware_alerts import HARDWARE_ALERTS
 from tools.monitoring.thresholds import RUNG_USERS_NOTICE
-from tools.real_parts.processes import find_program
+from tools.real_parts.processes import find_newer_program, find_program
 
-SLOWDOWN_CELSIUS = 87.0
 FIRST_LIMIT_RUNG = 4
+LOOK_SECONDS = 600
+"""The ordinary weeks are asked what fired within this time, so that an alert of seconds is not overlooked."""
+FLEETS_A_BATCH = 2
+MAX_ALONE = 5
+"""Events that need a replay each; they differ little."""
+DAY_SECONDS = 86400.0
 
 
-def ordinary_days(days: float) -> Scenario:
-    """Return the built-in fleet without a wave, for some days, planned every minute."""
-    scenario = load_builtin("march-2025")
-    normal = scenario.users.wave[0].signups_per_hour
-    wave = tuple(WavePoint(at_seconds=at, signups_per_hour=normal) for at in (0.0, days * 86400.0))
-    return msgspec.structs.replace(
-        scenario,
-        name=f"{days:g} ordinary days",
-        duration_seconds=days * 86400.0,
-        step_seconds=30.0,
-        plan_period_seconds=60.0,
-        users=msgspec.structs.replace(scenario.users, wave=wave),
+def main() -> None:
+    """Run one part and print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(required=True)
+    for name, function in (("ordinary", ordinary), ("faults", faults), ("scenario", scenario), ("recorded", recorded)):
+        part = parts.add_parser(name)
+        part.set_defaults(function=function)
+        part.add_argument("--seed", type=int, default=0, help="of everything random")
+        part.add_argument("--keep", action="store_true", help=f"write the result to {MEASURED}, too")
+        part.add_argument("--newer", action="store_true", help="promtool 3 in place of the installed one")
+        part.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many at a time")
+        if name == "ordinary":
+            part.add_argument("--fleets", type=int, default=4, help="how many fleets, each with its own seed")
+            part.add_argument("--days", type=float, default=1.75, help="how long each of them is looked at")
+        elif name == "faults":
+            part.add_argument("--events", type=int, default=20, help="of every kind")
+            part.add_argument("--only", default="", help="kinds whose alert's name contains this")
+        elif name == "scenario":
+            part.add_argument("--name", default="march-2025", help="name of a built-in scenario")
+            part.add_argument("--policy", default="meltguard", help="who controls the fleet")
+        else:
+            part.add_argument("directory", type=Path, help="where the recordings lie")
+    options = parser.parse_args()
+    function: Callable[[argparse.Namespace], dict[str, Any]] = options.function
+    print(json.dumps(function(options)))
+
+
+def promtool_of(options: argparse.Namespace) -> str:
+    """Return the path of the promtool that was asked for."""
+    return find_newer_program("promtool") if options.newer else find_program("promtool")
+
+
+def keep(options: argparse.Namespace, *place: str, value: object) -> None:
+    """Write a result into the file of measurements, if that was asked for."""
+    if not options.keep:
+        return
+    path = ROOT / MEASURED
+    measured = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    inner = measured
+    for name in place[:-1]:
+        inner = inner.setdefault(name, {})
+    inner[place[-1]] = value
+    path.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def ordinary(options: argparse.Namespace) -> dict[str, Any]:
+    """Replay ordinary days of several fleets and count what fired."""
+    numbers = list(range(options.fleets))
+    batches = [numbers[at : at + FLEETS_A_BATCH] for at in range(0, len(numbers), FLEETS_A_BATCH)]
+    promtool = promtool_of(options)
+    with ProcessPoolExecutor(max_workers=options.processes) as pool:
+        jobs = [pool.submit(ordinary_batch, batch, options.seed, options.days, promtool) for batch in batches]
+        found = [answer for job in jobs for answer in job.result()]
+    result = {
+        "weeks": options.fleets * options.days / 7.0,
+        "step_seconds": STEP_SECONDS,
+        "notifications": dict(sorted(begun(found).items())),
+        "disturbances": [list(each) for each in DISTURBANCES],
+    }
+    keep(options, "ordinary", f"seed {options.seed}", value=result)
+    return {**result, "seed": options.seed, "disturbances": len(DISTURBANCES)}
+
+
+def ordinary_batch(numbers: list[int], seed: int, days: float, promtool: str) -> list[Answer]:
+    """Simulate some fleets and replay them side by side."""
+    series: Series = {}
+    for number in numbers:
+        world = 1000 * seed + number
+        telemetry = record(healthy(days * DAY_SECONDS), policy="meltguard", seed=world)
+        series |= OrdinaryLife(telemetry, seed=world).fleet(f"fleet-{number}")
+    firing = f'ALERTS{{alertstate="firing",alertname!="Watchdog"}}[{LOOK_SECONDS}s]'
+    expr = f"sum by (cluster, alertname, severity, region, pool) (count_over_time({firing}))"
+    last = int(days * DAY_SECONDS) - STEP_SECONDS
+    questions = [(expr, at) for at in range(LOOK_SECONDS - STEP_SECONDS, last + 1, LOOK_SECONDS)]
+    with tempfile.TemporaryDirectory() as directory:
+        return ask(series, questions, step_seconds=STEP_SECONDS, promtool=promtool, directory=Path(directory))
+
+
+def begun(answers: list[Answer]) -> Counter[str]:
+    """Return how often each alert began to fire; firing in one look and the next is one time."""
+    last: dict[tuple[tuple[str, str], ...], int] = {}
+    counts = Counter[str]()
+    for answer in sorted(answers, key=lambda each: each.seconds):
+        key = tuple(sorted(answer.labels.items()))
+        if answer.seconds - last.get(key, -(10**9)) > LOOK_SECONDS:
+            counts[f"{answer.labels['alertname']} {answer.labels['severity']}"] += 1
+        last[key] = answer.seconds
+    return counts
+
+
+def faults(options: argparse.Namespace) -> dict[str, Any]:
+    """Replay events of every kind and say which of them were called."""
+    chosen = [fault for fault in FAULTS if options.only in fault.alert]
+    promtool = promtool_of(options)
+    with ProcessPoolExecutor(max_workers=options.processes) as pool:
+        jobs = [
+            pool.submit(fault_of, number, options.events, options.seed, promtool)
+            for number in range(len(FAULTS))
+            if FAULTS[number] in chosen
+        ]
+        rows = [job.result() for job in jobs]
+    for row in rows:
+        keep(options, "faults", name_of(row), value=row)
+    bad = {name_of(row): row for row in rows if row["called"] < row["drawn"]}
+    return {
+        "kinds": len(rows),
+        "drawn": sum(row["drawn"] for row in rows),
+        "called": sum(row["called"] for row in rows),
+        "not_all_called": {
+            name: [row["called"], row["late"], row["missed"], row["early"]] for name, row in bad.items()
+        },
+    }
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Return the name of a kind of event."""
+    return " ".join((row["alert"], *row["labels"]))
+
+
+def fault_of(number: int, num_events: int, seed: int, promtool: str) -> dict[str, Any]:
+    """Replay the events of one kind, by its place in the list: what draws them cannot be sent to a process."""
+    if FAULTS[number].alone:
+        num_events = min(num_events, MAX_ALONE)
+    with tempfile.TemporaryDirectory() as directory:
+        (outcome,) = call_faults(
+            [FAULTS[number]], num_events=num_events, seed=seed, promtool=promtool, directory=Path(directory)
+        )
+    return fault_row(outcome)
+
+
+def fault_row(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as it is kept."""
+    fault: Fault = outcome.fault
+    delays = outcome.delays_seconds
+    return {
+        "alert": fault.alert,
+        "labels": list(fault.labels.values()),
+        "says": fault.says,
+        "drawn": outcome.num_events,
+        "called": len(delays),
+        "late": outcome.num_late,
+        "missed": outcome.num_missed,
+        "early": outcome.num_early,
+        "median_seconds": round(statistics.median(delays), 1) if delays else None,
+        "longest_seconds": round(max(delays), 1) if delays else None,
+        "within_seconds": fault.within_seconds,
+    }
+
+
+def scenario(options: argparse.Namespace) -> dict[str, Any]:
+    """Replay a scenario of the simulator."""
+    chosen = load_builtin(options.name)
+    telemetry = record(chosen, policy=options.policy, seed=options.seed)
+    result = summary(telemetry, promtool_of(options), only=None)
+    command = f"alert_noise.py scenario --name {options.name} --policy {options.policy} --seed {options.seed}"
+    name = f"{options.name} under {options.policy}, {sum(len(r.pools) for r in chosen.regions)} pools"
+    keep(options, "elsewhere", name, value={**result, "command": command})
+    return {"replayed": options.name, "policy": options.policy, "seed": options.seed, **result}
+
+
+def recorded(options: argparse.Namespace) -> dict[str, Any]:
+    """Replay recorded telemetry; that nobody sees a controller or an exporter in it is no finding."""
+    margins = recorded_margins(options.directory)
+    hardware = {alert.name for alert in HARDWARE_ALERTS}
+    result = summary(margins.telemetry, promtool_of(options), only=hardware)
+    result |= {
+        "num_gpus": margins.num_gpus,
+        "gpu_hours": round(margins.gpu_hours, 1),
+        "hottest": margins.hottest_celsius,
+    }
+    name = (
+        f"recorded telemetry of {margins.num_gpus} GPUs ({margins.gpu_hours:.0f} GPU-hours), hottest "
+        f"{margins.hottest_celsius:.0f} °C, against {margins.slowdown_celsius:.0f} °C"
     )
+    keep(options, "elsewhere", name, value={**result, "command": "alert_noise.py recorded DIRECTORY"})
+    return {"replayed": str(options.directory.name), **result}
 
 
-def recorded_telemetry(directory: Path) -> Telemetry:
-    """Return the margin to 87 °C of every recorded GPU, from the same start, a value a minute (the hottest in it)."""
-    telemetry = Telemetry()
-    tracks: dict[str, dict[int, float]] = {}
-    for file in sorted(directory.glob("*.csv.gz")):
-        with gzip.open(file, "rt", encoding="utf-8") as text:
-            rows = list(csv.DictReader(text))
-        time_column, celsius_column = columns_of(rows[0])
-        start = float(rows[0][time_column])
-        for row in rows:
-            if row[celsius_column] in ("", "nan"):
-                continue
-            minute = int((float(row[time_column]) - start) // SAMPLE_SECONDS)
-            name = f"{file.name.removesuffix('.csv.gz')}-{row.get('gpu', '0')}"
-            minutes = tracks.setdefault(name, {})
-            minutes[minute] = max(minutes.get(minute, 0.0), float(row[celsius_column]))
-    for minute in range(1 + max(max(minutes) for minutes in tracks.values())):
-        for number, (name, minutes) in enumerate(sorted(tracks.items())):
-            place = f'region="recorded",pool="recorded",node="n{number}",gpu="0",uuid="{name}"'
-            celsius = minutes.get(minute)
-            margin = None if celsius is None else SLOWDOWN_CELSIUS - celsius
-            telemetry.put(f"meltguard_gpu_thermal_margin_celsius{{{place}}}", margin)
-        telemetry.close_sample()
-    return telemetry
+def summary(telemetry: Telemetry, promtool: str, *, only: set[str] | None) -> dict[str, Any]:
+    """Return what a person wants to know of a replay.
 
-
-def columns_of(row: dict[str, str]) -> tuple[str, str]:
-    """Return the names of the columns of time (seconds) and core temperature."""
-    time_column = next(name for name in row if name in ("t_s", "seconds", "time_s", "t"))
-    celsius_column = next(name for name in row if "temp" in name.lower() or name.endswith("_c"))
-    return time_column, celsius_column
-
-
-def summary(firings: list[Firing], telemetry: Telemetry) -> dict[str, object]:
-    """Return what a person wants to know of a replay."""
-    found = notifications(firings)
+    Args:
+        telemetry: The series.
+        promtool: Path of the program.
+        only: Alerts that count; None: all.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        firings = firing_alerts(
+            telemetry.notation(), num_samples=telemetry.length, promtool=promtool, directory=Path(directory)
+        )
+    found = notifications([each for each in firings if only is None or each.alert in only])
     first: dict[str, float] = {}
     for each in found:
-        first.setdefault(f"{each.alert} ({each.severity})", round(each.seconds / 60.0, 1))
-    limits = [
-        minute for rungs in telemetry.rungs.values() for minute, rung in enumerate(rungs) if rung >= FIRST_LIMIT_RUNG
-    ]
-    shaped = [
-        minute
-        for rungs in telemetry.rungs.values()
-        for minute, rung in enumerate(rungs)
-        if rung >= RUNG_USERS_NOTICE.value
-    ]
+        first.setdefault(f"{each.alert} {each.severity}", round(each.seconds / 60.0, 1))
     tickets = [each.seconds / 60.0 for each in found if each.severity == "warning"]
     return {
         "hours": round(telemetry.length * SAMPLE_SECONDS / 3600.0, 2),
-        "first_rung_3_minute": min(shaped, default=None),
-        "first_limit_minute": min(limits, default=None),
+        "first_rung_3_minute": first_minute(telemetry, RUNG_USERS_NOTICE.value),
+        "first_limit_minute": first_minute(telemetry, FIRST_LIMIT_RUNG),
         "first_ticket_minute": min(tickets, default=None),
         "pages": sum(each.severity == "critical" for each in found),
-        "tickets": sum(each.severity == "warning" for each in found),
-        "notifications": dict(sorted(Counter(f"{each.alert} ({each.severity})" for each in found).items())),
+        "tickets": len(tickets),
+        "notifications": dict(sorted(Counter(f"{each.alert} {each.severity}" for each in found).items())),
         "first_minute": first,
     }
 
 
-def main() -> None:
-    """Run the benchmark and print one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenario", default="march-2025", help="name of a built-in scenario")
-    parser.add_argument("--policy", default="meltguard", help="who controls the fleet")
-    parser.add_argument("--seed", type=int, default=0, help="of the world")
-    parser.add_argument("--healthy", type=float, default=0.0, help="days without a wave, in place of a scenario")
-    parser.add_argument("--recorded", type=Path, default=None, help="a folder of recorded telemetry, *.csv.gz")
-    options = parser.parse_args()
-    if options.recorded is not None:
-        name, telemetry = str(options.recorded.name), recorded_telemetry(options.recorded)
-    else:
-        scenario = ordinary_days(options.healthy) if options.healthy else load_builtin(options.scenario)
-        name, telemetry = scenario.name, record(scenario, policy=options.policy, seed=options.seed)
-    with tempfile.TemporaryDirectory() as directory:
-        firings = firing_alerts(
-            telemetry.notation(),
-            num_samples=telemetry.length,
-            promtool=find_program("promtool"),
-            directory=Path(directory),
-        )
-    if options.recorded is not None:
-        # Only GPUs were recorded: that nobody sees a controller or an exporter is no finding.
-        hardware = {alert.name for alert in HARDWARE_ALERTS}
-        firings = [each for each in firings if each.alert in hardware]
-    result = {"replayed": name, "policy": options.policy, "seed": options.seed, **summary(firings, telemetry)}
-    print(json.dumps(result))
+def first_minute(telemetry: Telemetry, rung: float) -> int | None:
+    """Return the first minute in which any region is on a rung or above."""
+    return min(
+        (minute for rungs in telemetry.rungs.values() for minute, each in enumerate(rungs) if each >= rung),
+        default=None,
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from controller.adapters.capacity.port import ClusterCapacity
 from controller.adapters.observation.port import ClusterObservation, ObservationSettings
-from controller.adapters.observation.signals import SignalSettings, recording_rules
+from controller.adapters.observation.signals import SignalSettings, SignalSource, recording_rules
 from controller.adapters.ports import NodeFacts
 from controller.adapters.prometheus import PrometheusClient
 from controller.adapters.targets import ObjectReference, PoolTarget
@@ -195,14 +195,14 @@ def main() -> None:
         api = DirectApi(plane.url, plane.credentials)
         pools = create_pools(api, options.pools)
         capacity = ClusterCapacity(api)
-        limits = HttpLimits(timeout_seconds=30.0, max_attempts=1)
 
         def look(recorded: bool) -> Callable[[], object]:
+            source = SignalSource.RECORDED if recorded else SignalSource.DIRECT
             seen = ClusterObservation(
-                PrometheusClient(prometheus.url, limits),
+                PrometheusClient(prometheus.url, HttpLimits(timeout_seconds=30.0, max_attempts=1)),
                 capacity,
                 Nodes(options.pools),
-                ObservationSettings(recorded=recorded, metrics_seconds=60.0),
+                ObservationSettings(source=source, metrics_seconds=60.0),
             )
             return lambda: seen.observe(fleet, pools, datetime.now(tz=UTC))
 

@@ -30,7 +30,7 @@ from controller.operator.kubernetes.access import open_access
 from controller.operator.policy_inputs import PolicyPorts
 from controller.operator.settings import OperatorSettings
 from controller.telemetry.metrics import ControllerMetrics
-from controller.types import Policy, Sample
+from controller.types import ForecastSet, Policy, Sample
 from tests.operator_cluster import Cluster, cluster_of
 from tests.operator_fakes import BoundFleet, ConfigMapFlagStore, FakeFleet, StoreFlags
 from tests.operator_samples import policy_object, pool_object
@@ -38,6 +38,7 @@ from tools.real_parts.control_plane import running_control_plane
 
 POOLS_PER_REGION = 20
 NUM_WARM = 3
+FORECAST_SECONDS = 60.0
 
 
 class MemoryCapacity:
@@ -63,7 +64,23 @@ class MemoryCapacity:
         return SizeReceipt(outcome=WriteOutcome.DONE, text="done", wrote=True)
 
 
-class NoMetrics(BoundFleet):
+class SteadyForecasts(BoundFleet):
+    """Forecasts that are made once a minute, as the real feed does."""
+
+    def __init__(self, fleet: FakeFleet, capacity: MemoryCapacity) -> None:
+        """Forecast nothing yet."""
+        super().__init__(fleet, capacity)
+        self._made: ForecastSet | None = None
+        self._made_at = float("-inf")
+
+    def forecasts(self, policy: Policy, now: datetime) -> ForecastSet:
+        """Return the forecasts of the last minute."""
+        if self._made is None or time.monotonic() - self._made_at > FORECAST_SECONDS:
+            self._made, self._made_at = super().forecasts(policy, now), time.monotonic()
+        return self._made
+
+
+class NoMetrics(SteadyForecasts):
     """An observation whose metrics never answer."""
 
     def observe(self, policy: Policy, pools: tuple[PoolTarget, ...], now: datetime) -> Observed:
@@ -99,7 +116,7 @@ def child(kubeconfig: Path, namespace: str, num_passes: int, *, soak: bool) -> d
 
     def make_world(connections: Connections, copies: Copies) -> World:
         del copies
-        bound = NoMetrics(fleet, capacity) if soak else BoundFleet(fleet, capacity)
+        bound = NoMetrics(fleet, capacity) if soak else SteadyForecasts(fleet, capacity)
 
         def ports(entry: PolicyEntry, learned: Learned) -> PolicyPorts:
             del entry, learned

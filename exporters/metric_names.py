@@ -46,7 +46,9 @@ class Metric:
         Raises:
             ValueError: If the suffix disagrees with the type or the unit.
         """
-        if (self.type is MetricType.COUNTER) != self.name.endswith("_total"):
+        # Of vLLM's names, which are not ours to choose, a histogram ends in _total, too.
+        is_counter = self.type is MetricType.COUNTER
+        if (is_counter or self.name.startswith(PREFIX)) and is_counter != self.name.endswith("_total"):
             raise ValueError(f"{self.name}: counters, and only counters, end in _total")
         if self.unit is not None and not self.family.endswith("_" + self.unit):
             raise ValueError(f"{self.name}: the unit {self.unit} must be the last word of the name")
@@ -54,7 +56,7 @@ class Metric:
     @property
     def family(self) -> str:
         """The OpenMetrics family name: a counter's name without ``_total``."""
-        return self.name.removesuffix("_total")
+        return self.name.removesuffix("_total") if self.type is MetricType.COUNTER else self.name
 
 
 def _metric(kind: MetricType, name: str, text: str, labels: str, unit: str | None, prefix: str = PREFIX) -> Metric:
@@ -360,6 +362,7 @@ VLLM_QUEUE_TIME = _vllm(_histogram, "request_queue_time_seconds", "Time spent wa
 VLLM_INFERENCE_TIME = _vllm(_histogram, "request_inference_time_seconds", "Time spent in the batch.")
 VLLM_PREFILL_TIME = _vllm(_histogram, "request_prefill_time_seconds", "From the slot to the first token.")
 VLLM_DECODE_TIME = _vllm(_histogram, "request_decode_time_seconds", "From the first token to the last.")
+VLLM_ITERATION_TOKENS = _vllm(_histogram, "iteration_tokens_total", "Prompt and image tokens of one step.")
 VLLM_REQUEST_PROMPT_TOKENS = _vllm(_histogram, "request_prompt_tokens", "Prompt tokens of a request.")
 VLLM_REQUEST_TOKENS = _vllm(_histogram, "request_generation_tokens", "Tokens generated for a request.")
 VLLM_REQUEST_MAX_TOKENS = _vllm(_histogram, "request_max_num_generation_tokens", "Tokens asked for by a request.")

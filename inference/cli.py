@@ -67,11 +67,16 @@ Exporter = Annotated[
     str | None,
     typer.Option("--exporter", help="http://HOST_IP:9400/api/v1/gpus of the node's exporter, for the local guard."),
 ]
-Gpu = Annotated[str, typer.Option("--gpu", help="UUID or index of the engine's GPU at the exporter.")]
+Gpu = Annotated[
+    str, typer.Option("--gpu", help="UUID or index of the engine's GPU at the exporter; auto: the one that we see.")
+]
 TrustedProxies = Annotated[
     str, typer.Option("--trusted-proxies", help="Networks whose headers about users are believed, with commas.")
 ]
-Grace = Annotated[str, typer.Option("--grace", help="Time that work gets to finish after SIGTERM.")]
+DrainDelay = Annotated[
+    str, typer.Option("--drain-delay", help="Time after SIGTERM in which readiness fails before admission stops.")
+]
+Grace = Annotated[str, typer.Option("--grace", help="Time that work gets to finish once admission has stopped.")]
 MaxWait = Annotated[str, typer.Option("--max-wait", help="Longest wait for a slot that is admitted.")]
 TrainDigits = Annotated[
     bool, typer.Option("--train-digits", help="Train the digit model first where it is not there yet.")
@@ -92,8 +97,9 @@ def serve(
     other_regions: OtherRegions = "",
     redis: Redis = None,
     exporter: Exporter = None,
-    gpu: Gpu = "0",
+    gpu: Gpu = "auto",
     trusted_proxies: TrustedProxies = "127.0.0.0/8,::1/128",
+    drain_delay: DrainDelay = "0s",
     grace: Grace = "30s",
     max_wait: MaxWait = "30s",
     train_digits: TrainDigits = False,
@@ -105,6 +111,7 @@ def serve(
     require_extra("serve", "aiohttp", "limits", "openfeature")
     from inference.admission.callers import parse_networks
     from inference.serving import settings as options
+    from inference.serving.engines import EngineChoice, gpu_in_sight, open_chosen
 
     host, port = options.parse_address(listen)
     settings = options.ServeSettings(
@@ -115,13 +122,12 @@ def serve(
         flags=flags,
         redis_url=options.parse_redis(redis),
         exporter_url=options.parse_url(exporter, "--exporter"),
-        gpu=gpu,
+        gpu=gpu_in_sight(device) if gpu == "auto" and exporter is not None else gpu,
         trusted=parse_networks(trusted_proxies),
+        drain_delay_seconds=options.parse_seconds(drain_delay, "--drain-delay"),
         grace_seconds=options.parse_seconds(grace, "--grace"),
         max_wait_seconds=options.parse_seconds(max_wait, "--max-wait"),
     )
-    from inference.serving.engines import EngineChoice, open_chosen
-
     choice = EngineChoice(
         model=model,
         num_slots=slots,

@@ -294,6 +294,19 @@ def _telemetry() -> Iterator[Case]:
             ready: f"{hold(2, '5m')} {hold(1, '20m')}",
         },
     )
+    said = f'meltguard_pool_nodes{{{POOL},instance="%s",state="ready"}}'
+    leads = 'meltguard_controller_leader{cluster="c",instance="%s"}'
+    yield Case(
+        alert="GPUExporterDown",
+        why="a replica that led once still counts a node that was given back",
+        series={
+            f"up{{{target}}}": hold(1, "30m"),
+            said % "old": hold(2, "30m"),
+            said % "new": hold(1, "30m"),
+            leads % "old": hold(0, "30m"),
+            leads % "new": hold(1, "30m"),
+        },
+    )
     age = f"meltguard_exporter_snapshot_age_seconds{{{target}}}"
     yield Case(
         alert="GPUTelemetryStale",

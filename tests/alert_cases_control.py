@@ -50,6 +50,14 @@ def _forecast() -> Iterator[Case]:
     )
     yield Case(
         alert="ForecastUncalibrated",
+        why="70 % for an hour in which scrapes are lost",
+        series={
+            coverage: f"{hold(0.9, '2m')} {hold(0.7, '30m')} stale {hold(0.7, '9m')} stale stale {hold(0.7, '1h')}"
+        },
+        fires="1h2m",
+    )
+    yield Case(
+        alert="ForecastUncalibrated",
         why="75 %, and 50 % for less than an hour",
         series={
             coverage: hold(0.75, "3h"),
@@ -176,6 +184,13 @@ def _pools() -> Iterator[Case]:
         alert="NodePoolAtMax",
         why="all ten nodes wanted, and a wait of 20 s",
         series={nodes % "desired": f"{hold(9, '2m')} {hold(10, '40m')}", wait: hold(20, "42m"), **_limits(10)},
+        fires="17m",
+    )
+    lossy = f"{hold(9, '2m')} {hold(10, '9m')} stale {hold(10, '30m')}"
+    yield Case(
+        alert="NodePoolAtMax",
+        why="a lost scrape does not begin the hold anew",
+        series={nodes % "desired": lossy, wait: hold(20, "42m"), **_limits(10)},
         fires="17m",
     )
     yield Case(

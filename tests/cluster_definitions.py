@@ -59,6 +59,65 @@ DEFINED = (
 """Without status subresources, so that a test may write a status like anything else."""
 
 
+FEATURE_FLAG_DEFINITION: dict[str, object] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "featureflags.core.openfeature.dev"},
+    "spec": {
+        "group": "core.openfeature.dev",
+        "scope": "Namespaced",
+        "names": {"plural": "featureflags", "singular": "featureflag", "kind": "FeatureFlag"},
+        "versions": [
+            {
+                "name": "v1beta1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {
+                                "type": "object",
+                                "properties": {
+                                    "flagSpec": {
+                                        "type": "object",
+                                        "properties": {
+                                            "metadata": {
+                                                "type": "object",
+                                                "x-kubernetes-preserve-unknown-fields": True,
+                                            },
+                                            "flags": {
+                                                "type": "object",
+                                                "additionalProperties": {
+                                                    "type": "object",
+                                                    "required": ["defaultVariant", "state", "variants"],
+                                                    "properties": {
+                                                        "defaultVariant": {"type": "string"},
+                                                        "state": {"type": "string", "enum": ["ENABLED", "DISABLED"]},
+                                                        "variants": {
+                                                            "type": "object",
+                                                            "x-kubernetes-preserve-unknown-fields": True,
+                                                        },
+                                                        "targeting": {
+                                                            "type": "object",
+                                                            "x-kubernetes-preserve-unknown-fields": True,
+                                                        },
+                                                    },
+                                                },
+                                            },
+                                        },
+                                    }
+                                },
+                            }
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
 def install(api: DirectApi, wait_until: Callable[..., None]) -> None:
     """Make the API serve all of them."""
     for body in DEFINED:

@@ -15,6 +15,7 @@ from controller.operator.kubernetes.errors import ConflictError, KubernetesError
 from controller.operator.kubernetes.resources import Resource
 from controller.operator.resources.fields import API_VERSION
 from controller.operator.resources.manifests import definitions
+from tests.operator_account import ServiceAccount
 from tools.real_parts.control_plane import ControlPlane
 from tools.real_parts.credentials import write_kubeconfig
 
@@ -37,6 +38,7 @@ class Cluster:
         self.control_plane = control_plane
         self.namespace = namespace
         self._directory = directory
+        self._account: ServiceAccount | None = None
         self.clients: list[KubernetesClient] = []
         # The test itself may wait longer than what it tests: the machine may be busy.
         self.client = self.client_at(control_plane.url, read_seconds=15.0)
@@ -55,6 +57,13 @@ class Cluster:
         """Return a kubeconfig for an address."""
         path = self._directory / f"kubeconfig-{url.rpartition(':')[2]}"
         return path if path.exists() else write_kubeconfig(path, url, self.control_plane.credentials)
+
+    @property
+    def account(self) -> ServiceAccount:
+        """The operator's service account, made when it is first asked for."""
+        if self._account is None:
+            self._account = ServiceAccount(self, self._directory)
+        return self._account
 
     def client_at(self, url: str, **settings: Any) -> KubernetesClient:
         """Return a client for an address, with short time limits unless told otherwise."""

@@ -32,6 +32,7 @@ from controller.telemetry.metrics import ControllerMetrics
 from controller.types import Sample
 from tests.operator_cluster import Cluster
 from tests.operator_fakes import FAST_WATCH, BoundFleet, FakeFleet, StoreFlags
+from tests.operator_lease_diary import LeaseDiary
 from tests.operator_samples import policy_object, pool_object
 from tools.real_parts.fault_proxy import Fault, FaultKind, FaultProxy, running_fault_proxy
 
@@ -59,6 +60,21 @@ class Effect:
     replicas: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Takeover:
+    """One change of leader.
+
+    Attributes:
+        fault: What was done to the former leader; empty when nothing was.
+        seconds: From its last renewal that the API took to its successor's first.
+        stamped_seconds: The same, counted from when the former leader sent that renewal.
+    """
+
+    fault: str
+    seconds: float
+    stamped_seconds: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Verdict:
     """What the ledger says after some failovers.
@@ -70,7 +86,7 @@ class Verdict:
         older_after_newer: Writes to an object by an older epoch than the one before.
         landed_late: Writes by an older epoch after a newer one had written anything; each on an object that the newer
             had not touched yet.
-        takeover_seconds: From a leader's last renewal that reached the API to its successor's first, ascending.
+        takeovers: Every change of leader.
     """
 
     num_failovers: int = 0
@@ -78,7 +94,7 @@ class Verdict:
     applied_twice: list[str] = field(default_factory=list)
     older_after_newer: list[str] = field(default_factory=list)
     landed_late: list[str] = field(default_factory=list)
-    takeover_seconds: list[float] = field(default_factory=list)
+    takeovers: list[Takeover] = field(default_factory=list)
 
 
 class LedgerCapacity:
@@ -117,52 +133,6 @@ class LedgerCapacity:
         except errors.KubernetesError as error:
             return SizeReceipt(outcome=WriteOutcome.TIME_OUT, text=str(error))
         return SizeReceipt(outcome=WriteOutcome.DONE, text="written", wrote=True)
-
-
-class LeaseDiary:
-    """Watches the Lease: when each term was renewed last, and when the next began, by the clock of this machine."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        """Begin to watch."""
-        self._cluster = cluster
-        self._stop = threading.Event()
-        self.renewed: dict[int, datetime] = {}
-        self.acquired: dict[int, datetime] = {}
-        threading.Thread(target=self._run, name="lease-diary", daemon=True).start()
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._stop.set()
-
-    def takeovers(self) -> list[float]:
-        """Return the seconds between a term's last renewal and the beginning of the next, ascending."""
-        pairs = [(epoch, at) for epoch, at in self.acquired.items() if epoch - 1 in self.renewed]
-        return sorted((at - self.renewed[epoch - 1]).total_seconds() for epoch, at in pairs)
-
-    def _run(self) -> None:
-        client = self._cluster.client_at(self._cluster.control_plane.url, read_seconds=5.0)
-        while not self._stop.is_set():
-            try:
-                listed = client.list(self._cluster.leases)
-                version = listed["metadata"]["resourceVersion"]
-                for entry in listed["items"]:
-                    self._take(entry["spec"])
-                events = client.watch(
-                    self._cluster.leases, resource_version=version, timeout_seconds=60.0, silence_seconds=5.0
-                )
-                try:
-                    for event in events:
-                        self._take(event["object"]["spec"])
-                finally:
-                    events.close()
-            except errors.KubernetesError:
-                continue
-
-    def _take(self, spec: dict[str, Any]) -> None:
-        epoch = int(spec.get("leaseTransitions") or 0)
-        if spec.get("holderIdentity"):
-            self.renewed[epoch] = datetime.fromisoformat(spec["renewTime"])
-            self.acquired.setdefault(epoch, datetime.fromisoformat(spec["acquireTime"]))
 
 
 class Ledger:
@@ -248,6 +218,7 @@ class FailoverRig:
         self.ledger = Ledger(cluster)
         self.diary = LeaseDiary(cluster)
         self.num_failovers = 0
+        self.faults: dict[int, str] = {}
 
     def leader(self) -> Replica | None:
         """Return who leads now; None while nobody does."""
@@ -275,6 +246,9 @@ class FailoverRig:
         self._await_effect(former)
         time.sleep(chance.uniform(0.0, 0.5))
         fault = chance.choice(FAULTS)
+        epoch = former.operator.status().epoch
+        if epoch is not None:
+            self.faults[epoch] = f"{fault.kind.value} {fault.method or ''}{fault.path}".strip()
         former.proxy.inject(fault)
         if chance.random() < 0.3:
             former.proxy.cut_connections()
@@ -302,7 +276,13 @@ class FailoverRig:
         """Return what the ledger says."""
         self.ledger.close()
         self.diary.close()
-        found = Verdict(num_failovers=self.num_failovers, takeover_seconds=self.diary.takeovers())
+        found = Verdict(
+            num_failovers=self.num_failovers,
+            takeovers=[
+                Takeover(fault=self.faults.get(epoch, ""), seconds=seconds, stamped_seconds=stamped)
+                for epoch, (seconds, stamped) in sorted(self.diary.takeovers().items())
+            ],
+        )
         effects = sorted(self.ledger.effects, key=lambda effect: effect.version)
         found.num_effects = len(effects)
         newest_of: dict[str, int] = {}
@@ -370,7 +350,7 @@ def running_rig(cluster: Cluster) -> Iterator[FailoverRig]:
 
                 return World(make_ports=ports)
 
-            access = open_access(cluster.kubeconfig_at(proxy.url))
+            access = open_access(cluster.account.kubeconfig_at(proxy.url))
             operator = build_operator(access, settings, make_world, lambda lines: None, ControllerMetrics())
             operator.start()
             stack.callback(operator.stop)

@@ -95,7 +95,7 @@ class BoundFleet:
             for spec in policy.pools
         )
         messages = tuple(text for size in sizes.values() if size.value is not None for text in size.value.messages)
-        return Observed(snapshot=fleet.change(replace(seen, pools=states)), sizes=sizes, problems=messages)
+        return Observed(snapshot=fleet.change(replace(seen, pools=states)), sizes=sizes, pool_problems=messages)
 
     def forecasts(self, policy: Policy, now: datetime) -> ForecastSet:
         """Return forecasts that agree with the load."""
@@ -156,7 +156,7 @@ def make_operator(
         cluster: The namespace (tests.operator_cluster.Cluster).
         fleet: What it sees.
         url: Address of the API; a proxy's for faults.
-        kubeconfig: How to reach the API; None for the administrator's way to ``url``.
+        kubeconfig: How to reach the API; None for the way of the operator's service account to ``url``.
         settings: Settings that differ from the quick ones of tests.
 
     Returns:
@@ -189,7 +189,7 @@ def make_operator(
 
         return World(make_ports=ports)
 
-    access = open_access(kubeconfig or cluster.kubeconfig_at(url or cluster.control_plane.url))
+    access = open_access(kubeconfig or cluster.account.kubeconfig_at(url or cluster.control_plane.url))
     operator = build_operator(access, chosen, make_world, lambda lines: audit.extend(lines), metrics)
     return Running(operator, metrics, audit)
 

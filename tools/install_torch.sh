@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings torch to an environment: a CPU build where one is to be had, since the default one for Linux brings three
-# gigabytes of CUDA. Called by `make setup` and `make wheel-test`; docs/decisions/0092-torch-outside-the-lock.md says why.
+# gigabytes of CUDA. Called by `make setup`, `make wheel-test` and manifests/images/install_part.sh; docs/decisions/0092-torch-outside-the-lock.md says why.
 #
 # Where packages come from is the business of pip's and uv's own configuration; no address stands here. In order:
 #   1. torch is there already: nothing to do;
@@ -9,7 +9,8 @@
 #   4. the default build, where that is a CPU build (not on Linux), or in CI, which may leave no test out.
 # Else the tests that need torch are left out, and the run says so.
 #
-# Usage: install_torch.sh PYTHON      environment: MELTGUARD_TORCH=cpu|any|none, by default cpu, and any in CI
+# Usage: install_torch.sh PYTHON      environment: MELTGUARD_TORCH=cpu|any|cuda|none, by default cpu, and any in CI;
+# cuda takes the default build of Linux at once, for images that serve from a GPU
 set -euo pipefail
 
 readonly python=$1
@@ -78,6 +79,11 @@ from_default() {
 }
 
 if [ "$policy" = none ] || "$python" -c 'import torch' >/dev/null 2>&1; then exit 0; fi
+if [ "$policy" = cuda ]; then
+  say "bringing the default build of torch $version, three gigabytes with CUDA"
+  install "torch==$version"
+  exit 0
+fi
 say "bringing torch $version (a CPU build, if there is one)"
 from_pip || from_uv || from_default ||
   say "no CPU build of torch $version is to be had: tests that draw images are left out (MELTGUARD_TORCH=any takes the default build)"

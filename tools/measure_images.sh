@@ -4,15 +4,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Part and bound of its site-packages in MB.
-readonly bounds=('exporter 150' 'operator 650')
+# Part, its command, and the bound of its site-packages in MB (the inference pod's with a CPU build of torch).
+readonly bounds=('exporter exporter 150' 'operator operator 650' 'inference serve 1300')
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/meltguard-images.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 failed=0
 
 for line in "${bounds[@]}"; do
-  read -r part bound <<<"$line"
+  read -r part command bound <<<"$line"
   manifests/images/install_part.sh "$part" "$scratch/$part"
   site=$(echo "$scratch/$part"/lib/python3.*/site-packages)
   size=$(du --summarize --block-size=1M "$site" | cut -f1)
@@ -24,8 +24,8 @@ for line in "${bounds[@]}"; do
     failed=1
   fi
   # Away from the source tree, so that only what was installed can be what runs.
-  (cd "$scratch" && "$scratch/$part/bin/meltguard" "$part" --help >/dev/null) || {
-    printf '%s: error: meltguard %s --help does not run from its image\n' "$part" "$part" >&2
+  (cd "$scratch" && "$scratch/$part/bin/meltguard" "$command" --help >/dev/null) || {
+    printf '%s: error: meltguard %s --help does not run from its image\n' "$part" "$command" >&2
     failed=1
   }
 done

@@ -32,6 +32,9 @@ from controller.types import (
 
 JsonObject: TypeAlias = dict[str, object]
 
+MAX_MESSAGE = 600
+"""Long enough for a refusal to name the verb and the resource behind a path of long names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiAnswer:
@@ -55,7 +58,8 @@ class ApiAnswer:
         """What the API said went wrong, in one line."""
         if self.status == 0:
             return str(self.body.get("message", "no answer"))
-        return f"HTTP {self.status}: {str(self.body.get('message', 'no reason given')).splitlines()[0][:300]}"
+        words = str(self.body.get("message", "no reason given")).split()
+        return f"HTTP {self.status}: {' '.join(words)[:MAX_MESSAGE]}"
 
 
 class KubernetesApi(Protocol):
@@ -164,12 +168,14 @@ class SizeReceipt:
         text: One sentence for people; names the object and, unless done, the cure.
         wrote: Whether this call changed anything.
         retry_after_seconds: Earliest useful next try; None when there is none or the adapter has no opinion.
+        warning: What could not be done as it should, although the size was written; empty when all was.
     """
 
     outcome: WriteOutcome
     text: str
     wrote: bool = False
     retry_after_seconds: float | None = None
+    warning: str = ""
 
 
 class CapacityPort(Protocol):
@@ -334,7 +340,8 @@ class Observed:
         sizes: What the capacity port said of each pool; the token for the write is in it.
         lead_times: Lead times by pool, for PoolSpec and for ``meltguard_pool_lead_time_seconds``.
         hottest_nodes: Names of each pool's nodes, hottest first, a bounded number.
-        problems: What could not be read and why, one sentence each, for conditions and the log.
+        problems: Metrics that could not be read and why, one sentence each, for conditions and the log.
+        pool_problems: The same of pools and nodes.
     """
 
     snapshot: FleetSnapshot
@@ -342,6 +349,7 @@ class Observed:
     lead_times: tuple[LeadTimes, ...] = ()
     hottest_nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    pool_problems: tuple[str, ...] = ()
 
 
 class ObservationPort(Protocol):

@@ -8,9 +8,12 @@ import secrets
 import socket
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from controller.operator.settings import OperatorSettings
 
 
 class OutputFormat(StrEnum):
@@ -18,6 +21,14 @@ class OutputFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class Signals(StrEnum):
+    """Where signals come from."""
+
+    AUTO = "auto"
+    RECORDED = "recorded"
+    DIRECT = "direct"
 
 
 def operator(
@@ -30,6 +41,10 @@ def operator(
     prometheus: Annotated[
         str, typer.Option("--prometheus", metavar="URL", help="Where the metrics are.")
     ] = "http://prometheus:9090",
+    signals: Annotated[
+        Signals,
+        typer.Option("--signals", help="Read recording rules, ask each signal directly, or rules where there are any."),
+    ] = Signals.AUTO,
     listen: Annotated[
         str, typer.Option("--listen", help="HOST:PORT of metrics, probes and status; port 0 chooses one.")
     ] = "0.0.0.0:8080",
@@ -49,8 +64,7 @@ def operator(
     ] = OutputFormat.TEXT,
 ) -> None:
     """Keep GPU pools below slowdown: watch, decide, act, and say why. The audit log goes to stdout."""
-    import structlog
-
+    from controller.adapters.observation.signals import SignalSource
     from controller.operator.resources.fields import duration_seconds
     from controller.operator.serve import own_namespace, serve
     from controller.operator.settings import OperatorSettings
@@ -61,23 +75,28 @@ def operator(
         # Two processes of one pod name, before and after a restart, are two writers.
         identity=f"{name}-{secrets.token_hex(4)}",
         prometheus_url=prometheus,
+        signals=SignalSource(signals.value),
         listen=listen,
         sync_listen=sync_listen,
         advisory=advisory,
         period_seconds=max(duration_seconds(period, place="--period"), 0.1),
     )
 
-    def announce(address: str, sync_address: str) -> None:
-        if output is OutputFormat.JSON:
-            document = {"schema": "meltguard.listening/v1", "address": address, "sync_address": sync_address or None}
-            typer.echo(json.dumps(document))
-        structlog.get_logger().info(
-            "operator.ready",
-            address=address,
-            sync_address=sync_address or None,
-            namespace=settings.namespace,
-            identity=settings.identity,
-            advisory=advisory,
-        )
+    serve(settings, kubeconfig, lambda address, sync_address: _announce(settings, address, sync_address, output))
 
-    serve(settings, kubeconfig, announce)
+
+def _announce(settings: OperatorSettings, address: str, sync_address: str, output: OutputFormat) -> None:
+    """Say where the replica listens; without streams the second address is empty."""
+    import structlog
+
+    if output is OutputFormat.JSON:
+        document = {"schema": "meltguard.listening/v1", "address": address, "sync_address": sync_address or None}
+        typer.echo(json.dumps(document))
+    structlog.get_logger().info(
+        "operator.ready",
+        address=address,
+        sync_address=sync_address or None,
+        namespace=settings.namespace,
+        identity=settings.identity,
+        advisory=settings.advisory,
+    )

@@ -56,10 +56,12 @@ class World:
     Attributes:
         make_ports: Makes the ports of a policy.
         on_turn: Told the policies at every turn of the loop, in every replica.
+        problems: What is wrong with what this replica streams, one sentence each.
     """
 
     make_ports: PortsFactory
     on_turn: Callable[[tuple[PolicyEntry, ...]], None] = lambda policies: None
+    problems: Callable[[], tuple[str, ...]] = tuple
 
 
 def connect(access: Access, settings: OperatorSettings) -> Connections:
@@ -180,6 +182,7 @@ def build_operator(
             metrics=metrics,
             make_ports=world.make_ports,
             on_turn=world.on_turn,
+            stream_problems=world.problems,
             audit=audit,
             wake=wake,
         )

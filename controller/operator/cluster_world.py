@@ -96,6 +96,14 @@ class FlagStreams:
             self._feed.start()
             structlog.get_logger().info("flags.streamed", policy=name)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the streams, one sentence each."""
+        feed = self._feed
+        if feed is None:
+            return ()
+        return tuple(text for text in (feed.problem, feed.watch_problem) if text is not None)
+
     def stop(self) -> None:
         """Stop streaming."""
         if self._feed is not None:
@@ -141,7 +149,11 @@ def cluster_world(
             feature_flag=projection,
         )
         observation = ClusterObservation(
-            prometheus, capacity, NodeCopies(copies.nodes), ObservationSettings(), learned=learned
+            prometheus,
+            capacity,
+            NodeCopies(copies.nodes),
+            ObservationSettings(source=settings.signals),
+            learned=learned,
         )
         feed = DemandFeed(settings.prometheus_url, demand_settings(spec))
         feed.start()
@@ -155,7 +167,7 @@ def cluster_world(
             close=lambda: threading.Thread(target=feed.stop, name="demand-feed-stop", daemon=True).start(),
         )
 
-    return World(make_ports=make_ports, on_turn=streams.follow)
+    return World(make_ports=make_ports, on_turn=streams.follow, problems=lambda: streams.problems)
 
 
 def demand_settings(spec: SurgePolicySpec) -> DemandSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 MAX_MESSAGE = 1024
 
@@ -86,8 +87,9 @@ def conditions(
     return rows
 
 
+@lru_cache(maxsize=4096)
 def time_text(at: datetime) -> str:
-    """Return a time as the API writes it."""
+    """Return a time as the API writes it; every pool of a pass is stamped with the same few."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

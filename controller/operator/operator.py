@@ -54,6 +54,7 @@ class OperatorParts:
         audit: Takes audit lines.
         wake: Set when a policy or pool has changed.
         on_turn: Told the policies at every turn of the loop, leading or not.
+        stream_problems: What is wrong with the streams of flags, one sentence each.
         clock: The present time, aware UTC.
     """
 
@@ -69,6 +70,7 @@ class OperatorParts:
     audit: Callable[[tuple[bytes, ...]], None]
     wake: threading.Event
     on_turn: Callable[[tuple[PolicyEntry, ...]], None] = lambda policies: None
+    stream_problems: Callable[[], tuple[str, ...]] = tuple
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -193,6 +195,7 @@ class Operator:
         problems += [Problem(code="WatchFailed", text=copy.problem) for copy in self._copies() if copy.problem]
         if elector is not None and elector.problem:
             problems.append(Problem(code="LeaseNotRenewed", text=elector.problem))
+        problems += [Problem(code="FlagsStreamedLate", text=text) for text in self._parts.stream_problems()]
         problems += [
             Problem(code="MissingPermission", text=text) for text in sorted(self._parts.publisher.forbidden.values())
         ]
@@ -236,6 +239,8 @@ class Operator:
         self._observe_self()
         self._parts.on_turn(self._parts.policies.items())
         if not self.is_leading:
+            if self._epoch is not None:
+                self._parts.metrics.forget()  # another replica knows it now
             self._epoch = None
             return
         if self.missing():
@@ -244,7 +249,7 @@ class Operator:
             epoch = self.fence()
             if epoch != self._epoch:
                 self._begin_term(epoch)
-            with self._parts.metrics.timed("pass"):
+            with self._parts.publisher.held(), self._parts.metrics.timed("pass"):
                 self._pass(self._parts.clock())
             self._parts.metrics.passes.labels("done").inc()
         except NotLeadingError:
@@ -281,6 +286,8 @@ class Operator:
         for name, runner in self._runners.items():
             if name not in known:
                 runner.close()
+        for name in self._recorders.keys() - known:
+            self._parts.metrics.drop(name)
         for kept in (self._runners, self._recorders, self._views, self._problems):
             for name in [name for name in kept if name not in known]:
                 del kept[name]

@@ -26,6 +26,8 @@ from controller.types import FlagInForce, FleetSnapshot, ForecastSet, PausedDire
 
 TTL_FACTOR = 3.0
 """A limit lives at least this many times propagation plus pass (architecture, rule 2)."""
+MAX_SHOWN = 4
+"""Problems of one kind that a condition names; a fleet in the dark has thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +148,8 @@ def gather(
     observed = ports.observation.observe(policy, targets, now)
     forecasts = ports.forecasts.forecasts(policy, now)
     stored_flags = ports.flags.read(now)
-    problems = [Problem(code="MetricsMissing", text=text) for text in observed.problems[:4]]
+    problems = [Problem(code="MetricsMissing", text=text) for text in observed.problems[:MAX_SHOWN]]
+    problems += [Problem(code="PoolTrouble", text=text) for text in observed.pool_problems[:MAX_SHOWN]]
     problems += [Problem(code="DemandUnknown", text=text) for text in ports.problems()[:2]]
     stored = stored_flags.value
     if stored is None:

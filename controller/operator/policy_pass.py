@@ -16,9 +16,10 @@ from controller.operator.policy_inputs import Inputs, PolicyPorts, PortsFactory
 from controller.operator.settings import OperatorSettings
 from controller.operator.state import IntentProgress, Notes, PoolIntent, Stored
 from controller.telemetry.metrics import ControllerMetrics
-from controller.types import FlagInForce, Plan, PlanMemory, PoolAction
+from controller.types import FlagInForce, Freshness, Plan, PlanMemory, PoolAction
 
 MAX_RESETS_SEEN = 64
+MAX_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +167,14 @@ def longest_stay_seconds(held: Plan, inputs: Inputs) -> float:
 
 
 def problems(
-    state_problem: str, inputs: Inputs, results: tuple[OrderResult, ...], receipt: FlagReceipt | None
+    state_problem: str, inputs: Inputs, made: Plan, results: tuple[OrderResult, ...], receipt: FlagReceipt | None
 ) -> tuple[Problem, ...]:
     """Return everything that is wrong after a pass, the worst first.
 
     Args:
         state_problem: What could not be read of the state; empty when all could.
         inputs: What the decision rested on.
+        made: The decision, which has judged them.
         results: What became of changes of size.
         receipt: What became of the flags; None when none were written.
 
@@ -188,7 +190,19 @@ def problems(
         if result.intent.progress is not IntentProgress.DONE:
             code = result.receipt.outcome.name.title().replace("_", "") if result.receipt is not None else "NotScaled"
             found.append(Problem(code=code, text=f"{result.intent.pool}: {result.intent.text}"))
-    return (*found, *inputs.problems)
+        elif result.receipt is not None and result.receipt.warning:
+            found.append(Problem(code="NodesNotChosen", text=f"{result.intent.pool}: {result.receipt.warning}"))
+    return (*found, *inputs.problems, *_not_fresh(made))
+
+
+def _not_fresh(made: Plan) -> tuple[Problem, ...]:
+    """Return which inputs the decision could not rest on: without them nothing is lifted and no node given back."""
+    rows = [row for row in made.inputs if row.freshness is not Freshness.FRESH]
+    if not rows:
+        return ()
+    words = [f"{row.name} {row.freshness.value}" for row in rows[:MAX_NAMED]]
+    more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+    return (Problem(code="InputNotFresh", text=f"{', '.join(words)}{more}: nothing is lifted on them"),)
 
 
 def has_feature_flag(assignment: Assignment) -> bool:

@@ -289,7 +289,7 @@ class PolicyRunner:
             results=results,
             flags=flags,
             flag_receipt=receipt,
-            problems=problems(self._state_problem(), inputs, results, receipt),
+            problems=problems(self._state_problem(), inputs, made, results, receipt),
             is_advisory=is_advisory,
         )
 
@@ -322,7 +322,7 @@ class PolicyRunner:
         notes = replace(stored.notes, paused_since=since, learned=current.ports.learned)
         saved = self._save(stored.memory, notes, stored)
         result = self._result(held, saved, (), None, is_advisory=False)
-        found = problems(self._state_problem(), inputs, (), receipt)
+        found = problems(self._state_problem(), inputs, held.made, (), receipt)
         if outlived and inputs.snapshot.flags:
             text = "paused for longer than its limits may stay; they are not renewed and end in stages"
             found = (Problem(code="PausedTooLong", text=text), *found)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.adapters.ports import PoolSize
@@ -28,6 +29,7 @@ class PoolFacts:
         memory: What the planner remembers.
         intent: What the last decision set out to do to it; None for nothing.
         workload_problem: Why its workload's replicas do not follow; None when they do, or need not.
+        judged: How the decision judged its inputs, by ``pool/input``; what it did not judge counts as it was read.
     """
 
     pool: Pool
@@ -36,6 +38,7 @@ class PoolFacts:
     memory: PoolMemory
     intent: PoolIntent | None
     workload_problem: Problem | None = None
+    judged: Mapping[str, Freshness] = field(default_factory=dict)
 
 
 def pool_status(facts: PoolFacts, held: tuple[HeldCondition, ...], now: datetime) -> dict[str, object]:
@@ -177,9 +180,10 @@ def _metrics(facts: PoolFacts) -> Verdict:
     state = facts.state
     if state is None:
         return Verdict(type="MetricsAvailable", status=None, reason="NotYetObserved", message="no pass yet")
-    for name, sample in (("margin", state.margin), ("thermal response", state.thermal), ("nodes", state.nodes)):
-        if not sample.is_fresh:
-            word = sample.freshness.value
+    for name, sample in (("margin", state.margin), ("thermal", state.thermal), ("nodes", state.nodes)):
+        freshness = facts.judged.get(f"{state.name}/{name}", sample.freshness)
+        if freshness is not Freshness.FRESH:
+            word = freshness.value
             text = f"{name} {word}" + (f" since {time_text(sample.as_of)}" if sample.as_of is not None else "")
             return Verdict(type="MetricsAvailable", status=False, reason=f"Metrics{word.title()}", message=text)
     return Verdict(type="MetricsAvailable", status=True, reason="Fresh")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -23,6 +24,8 @@ from controller.operator.kubernetes.work_queue import WorkQueue
 MAX_REMEMBERED = 20_000
 MAX_EVENT_TRIES = 3
 TAKE_SECONDS = 0.5
+HELD_SECONDS = 2.0
+"""Longest wait for a pass under way; one that hangs must not silence what people read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,8 @@ class Publisher:
         self._wanted: dict[tuple[str, ...], Writing] = {}
         self._written: OrderedDict[tuple[str, ...], object] = OrderedDict()
         self._tries: dict[tuple[str, ...], int] = {}
+        self._free = threading.Event()
+        self._free.set()
         self._log = structlog.get_logger()
         self.forbidden: dict[str, str] = {}
 
@@ -75,6 +80,15 @@ class Publisher:
         if not self._queue.add(writing.key):
             with self._lock:
                 self._wanted.pop(writing.key, None)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let nothing be written meanwhile: both would share one interpreter, and a pass decides about heat."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
 
     def forget(self) -> None:
         """Forget what was written: another replica may have written since."""
@@ -102,6 +116,7 @@ class Publisher:
         key = self._queue.take(timeout_seconds=timeout_seconds)
         if key is None:
             return False
+        self._free.wait(HELD_SECONDS)
         with self._lock:
             writing = self._wanted.pop(key, None)
         if writing is None:
@@ -149,7 +164,7 @@ def _kind(key: tuple[str, ...]) -> str:
 
 
 def status_writing(client: KubernetesClient, resource: Resource, name: str, status: dict[str, object]) -> Writing:
-    """Return the writing of a status: what differs from the present one, fields that are gone included.
+    """Return the writing of a status: one request, and a second one where fields are gone that the answer still shows.
 
     A merge patch and not server-side apply: a status has one writer, and the oldest API server that we test with leaves
     null where an applier no longer names an object, which it then refuses itself.
@@ -167,10 +182,10 @@ def status_writing(client: KubernetesClient, resource: Resource, name: str, stat
     def send() -> None:
         filled = _without_empty(status)
         assert isinstance(filled, dict)
-        present = client.get(resource, name).get("status") or {}
-        change = merge_patch(present, filled)
-        if change:
-            client.merge_patch(resource, name, {"status": change}, subresource="status")
+        answer = client.merge_patch(resource, name, {"status": filled}, subresource="status")
+        left = merge_patch(answer.get("status") or {}, filled)
+        if left:
+            client.merge_patch(resource, name, {"status": left}, subresource="status")
 
     return Writing(key=("status", resource.plural, name), content=status, send=send)
 

@@ -21,9 +21,9 @@ from controller.operator.state import IntentProgress
 from controller.operator.status_view import DecisionView, PolicyView, done_actions, policy_view
 from controller.operator.workload import Followed
 from controller.telemetry.metrics import ControllerMetrics
+from controller.telemetry.pool_gauges import record_pools
 
 MAX_DECISIONS = 20
-NODE_STATES = ("desired", "created", "ready", "serving", "pending")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,29 +109,19 @@ class Recorder:
         metrics, policy = self._tools.metrics, result.inputs.policy
         metrics.decisions.inc()
         metrics.last_pass.set(now.timestamp())
-        for verdict in result.plan.regions:
-            metrics.rung.labels(verdict.region).set(int(verdict.rung))
         for action in actions:
             metrics.actions.labels(action.kind, action.result.partition(":")[0]).inc()
-        ages: dict[str, float] = {}
+        metrics.rung.replace(
+            self._policy, {(verdict.region,): float(int(verdict.rung)) for verdict in result.plan.regions}
+        )
+        ages: dict[tuple[str, ...], float] = {}
         for row in result.plan.inputs:
-            name = row.name.rpartition("/")[2]
+            name = (row.name.rpartition("/")[2],)
             age = float("inf") if row.age_seconds is None else row.age_seconds
             ages[name] = max(ages.get(name, 0.0), age)
-        for name, age in ages.items():
-            metrics.input_age.labels(name).set(age)
-        for state in result.inputs.snapshot.pools:
-            for name in NODE_STATES:
-                if state.nodes.value is not None:
-                    count = getattr(state.nodes.value, name)
-                    metrics.pool_nodes.labels(state.name, state.region, name).set(count)
-        for spec in policy.pools:
-            metrics.pool_lead_time.labels(spec.name, spec.region, "0.5").set(spec.lead_time_p50_seconds)
-            metrics.pool_lead_time.labels(spec.name, spec.region, "0.95").set(spec.lead_time_p95_seconds)
-            metrics.pool_nodes_limit.labels(spec.name, spec.region, "min").set(spec.min_nodes)
-            metrics.pool_nodes_limit.labels(spec.name, spec.region, "max").set(spec.max_nodes)
-            metrics.pool_gpus_per_node.labels(spec.name, spec.region).set(spec.gpus_per_node)
-        metrics.forecasts.publish(result.inputs.forecasts.demand, policy.capacity)
+        metrics.input_age.replace(self._policy, ages)
+        record_pools(metrics, self._policy, policy.pools, result.inputs.snapshot.pools)
+        metrics.forecasts.publish(self._policy, result.inputs.forecasts.demand, policy.capacity)
         stored, heard = result.inputs.stored_flags.value, result.inputs.acknowledgement.value
         if stored is None or heard is None or stored.written_at is None:
             return
@@ -169,11 +159,17 @@ class Recorder:
         )
         status = policy_status(facts, assignment.entry.held, now)
         self._status("surgepolicies", identity.name, status)
-        for verdict in status["conditions"]:  # type: ignore[attr-defined]
-            self._tools.metrics.condition.labels(self._policy, verdict["type"]).set(verdict["status"] == "True")
+        self._tools.metrics.condition.replace(
+            self._policy,
+            {
+                (self._policy, verdict["type"]): float(verdict["status"] == "True")
+                for verdict in status["conditions"]  # type: ignore[attr-defined]
+            },
+        )
         states = {state.name: state for state in inputs.snapshot.pools}
         intents = {intent.pool: intent for intent in result.notes.intents}
         troubles = {pool: row.problem for row in followed for pool in row.pools}
+        judged = {row.name: row.freshness for row in result.plan.inputs}
         for row in assignment.pools:
             if row.pool is None:
                 continue
@@ -186,6 +182,7 @@ class Recorder:
                 memory=result.memory.pool(name),
                 intent=intent,
                 workload_problem=troubles.get(name),
+                judged=judged,
             )
             self._status("gpupools", name, pool_status(pool_facts, row.held, now))
 

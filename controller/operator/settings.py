@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from controller.adapters.observation.signals import SignalSource
 from controller.operator.kubernetes.list_watch import WatchSettings
 
 
@@ -15,6 +16,7 @@ class OperatorSettings:
         namespace: Whose SurgePolicies and GPUPools it serves; its Lease and ConfigMaps lie there, too.
         identity: Name of this replica, unique for each process.
         prometheus_url: Where metrics are.
+        signals: Whether recording rules are read, or each signal is asked directly.
         listen: ``HOST:PORT`` of metrics, probes and status.
         sync_listen: ``HOST:PORT`` where flags are streamed.
         advisory: Decide and report, write nothing at all.
@@ -36,6 +38,7 @@ class OperatorSettings:
     namespace: str
     identity: str
     prometheus_url: str = ""
+    signals: SignalSource = SignalSource.AUTO
     listen: str = "0.0.0.0:8080"
     sync_listen: str = "0.0.0.0:8015"
     advisory: bool = False

@@ -100,8 +100,15 @@ def decode_state(data: bytes) -> PlanMemory:
     if document.schema != MEMORY_SCHEMA:
         raise UnreadableStateError(f"state: schema {document.schema!r}, this version reads {MEMORY_SCHEMA}")
     times = [at for at, _ in document.memory.added_nodes]
-    times += [at for entry in document.memory.regions for at in (*entry.relaxations, *entry.escalations)]
-    times += [at for entry in document.memory.regions for at in (entry.since, entry.limited_since) if at is not None]
+    times += [
+        at for entry in document.memory.regions for at in (*entry.relaxations, *entry.escalations, *entry.regrets)
+    ]
+    times += [
+        at
+        for entry in document.memory.regions
+        for at in (entry.since, entry.limited_since, entry.restored_at)
+        if at is not None
+    ]
     pool_times = ("last_scale_out", "last_scale_in", "surplus_since")
     times += [at for pool in document.memory.pools for name in pool_times if (at := getattr(pool, name)) is not None]
     if any(at.tzinfo is None for at in times):

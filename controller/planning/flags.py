@@ -35,9 +35,10 @@ def tier_values(step: LadderStep, tier: TierSpec) -> dict[str, FlagValue]:
     """Return the flags that a position sets for a tier; only those that differ from normal."""
     if tier.protected:
         return {"admission-ratio": step.admission_ratio} if step.rung is Rung.PAID_IMPACT else {}
-    values: dict[str, FlagValue] = {}
     if tier.deferrable and not step.batch_admitted:
-        values["batch-admitted"] = False
+        # Work that waits needs no quota, and a write that says nothing is not made.
+        return {"batch-admitted": False}
+    values: dict[str, FlagValue] = {}
     if not step.generation_enabled:
         values["image-generation-enabled"] = False
     if step.images_per_day is not None and step.images_per_day < tier.images_per_day:

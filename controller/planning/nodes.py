@@ -31,6 +31,8 @@ ORDER_PATIENCE_FACTOR = 1.5
 """An order that no reading shows is believed for this many lead times at 95 %; then it is taken for lost."""
 
 
+DRIFT_WINDOW_SECONDS = 600.0
+"""Longest window over which observers measure a room's drift; until it has passed, it shows our own scale-in."""
 ROOM_HEAT_MARGIN_CELSIUS = 5.0
 """Margin above the target below which a warming room forbids more nodes."""
 ROOM_HEAT_CELSIUS_PER_SECOND = 0.005
@@ -137,8 +139,10 @@ def _unseen_order(view: PoolView, now: datetime) -> tuple[int, float]:
     return max(desired - shown, 0), max(view.spec.lead_time_p95_seconds - since_seconds, 0.0)
 
 
-def pool_thermal(view: PoolView, capacity: CapacityModel) -> PoolThermal | None:
+def pool_thermal(view: PoolView, capacity: CapacityModel, now: datetime) -> PoolThermal | None:
     """Return the response that the roll-forward uses for a pool; None when nothing is known about its heat.
+
+    A drift that was measured across our own scale-in is left out.
 
     Cases: a fitted response that the seen margin bears out; a fitted response above the seen margin of two nodes or
     more, which is lowered to what is seen; no fitted response but a seen margin, which the measured class carries on.
@@ -146,11 +150,16 @@ def pool_thermal(view: PoolView, capacity: CapacityModel) -> PoolThermal | None:
     Args:
         view: The pool.
         capacity: Power of an idle and a busy GPU.
+        now: Time of the decision.
 
     Returns:
         The response.
     """
     thermal, margin = believable(view.state.thermal), believable(view.state.margin)
+    shrunk = view.memory.last_scale_in
+    if thermal is not None and shrunk is not None and (now - shrunk).total_seconds() < DRIFT_WINDOW_SECONDS:
+        # The others took over the load of the node that left; the room did not warm up.
+        thermal = replace(thermal, offset_trend_celsius_per_second=0.0)
     if margin is None:
         return thermal
     common = margin.num_nodes_low >= 2 or (view.serving_nodes or 0) <= 1

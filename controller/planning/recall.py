@@ -25,6 +25,8 @@ from controller.types import (
 
 HOUR = timedelta(hours=1)
 BREAKER_WINDOW = timedelta(minutes=10)
+REGRET_MEMORY = timedelta(minutes=30)
+"""How long a restore that had to be taken back makes the next ones wait longer."""
 MAX_KEPT_TIMES = 256
 """Bound of every list of times; far above every budget that is counted with them."""
 
@@ -81,6 +83,8 @@ def _region(entry: RegionMemory, policy: Policy, reset: bool, now: datetime) -> 
         since=_maybe_past(entry.since, now),
         limited_since=_maybe_past(entry.limited_since, now),
         relaxations=_recent(entry.relaxations, HOUR, now),
+        restored_at=_maybe_past(entry.restored_at, now),
+        regrets=_recent(entry.regrets, REGRET_MEMORY, now),
         escalations=() if reset else _recent(entry.escalations, BREAKER_WINDOW, now),
         breaker_open=entry.breaker_open and not reset,
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.planning.ladder import is_limiting
 from controller.types import PlanMemory, Policy, PoolAction, PoolMemory, RegionMemory
+
+REGRET_WINDOW = timedelta(minutes=5)
+"""An escalation within this time of a restore takes it back: the restore came too early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,10 @@ def _region(entry: RegionMemory, policy: Policy, deeds: Deeds, now: datetime) ->
     steps = policy.ladder.steps
     # The steps of one rung are a ramp: its dwell bounds them, the flap budget counts rungs that are left.
     relaxed = steps[index].rung < steps[entry.step_index].rung or shrunk
-    escalations = (*entry.escalations, now) if index > entry.step_index else entry.escalations
+    escalated = index > entry.step_index
+    escalations = (*entry.escalations, now) if escalated else entry.escalations
+    restored_at = now if index < entry.step_index else None if escalated else entry.restored_at
+    regretted = escalated and entry.restored_at is not None and now - entry.restored_at <= REGRET_WINDOW
     tripped = len(escalations) > policy.limits.max_escalations_per_ten_minutes
     return RegionMemory(
         region=entry.region,
@@ -74,6 +80,8 @@ def _region(entry: RegionMemory, policy: Policy, deeds: Deeds, now: datetime) ->
         limited_since=(entry.limited_since or now) if is_limiting(policy.ladder, index) else None,
         relaxations=(*entry.relaxations, now) if relaxed else entry.relaxations,
         escalations=escalations,
+        restored_at=restored_at,
+        regrets=(*entry.regrets, now) if regretted else entry.regrets,
         breaker_open=entry.breaker_open or tripped,
     )
 

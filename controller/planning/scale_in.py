@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from controller.planning.evidence import believable
 from controller.planning.nodes import PoolView
-from controller.planning.search import RegionProblem, region_ground
+from controller.planning.search import (
+    RESTORED_SHORTAGE_RATIO,
+    RegionGround,
+    RegionProblem,
+    RegionSearch,
+    is_short,
+    region_ground,
+)
 from controller.planning.sizing import RegionSizing
 from controller.types import Constraint, PausedDirection, PlanMemory, PoolAction, PoolCondition, Reason
 from forecasting.types import FloatArray
@@ -21,21 +29,21 @@ DRAIN_MARGIN_CELSIUS = 5.0
 DRAIN_LOAD_RATIO = 0.95
 """The other nodes carry the expected demand when it stays below this share of them; a lost node serves nothing."""
 COOL_MARGIN_CELSIUS = 4.0
-"""Margin above the target that the pool must keep now before it gives a node back."""
+"""Margin above the target that a pool must keep, now and without the node, before it gives one back."""
 
 
 def surplus_pool(problem: RegionProblem) -> PoolView | None:
     """Return the pool of a region that could spare a node, the hottest first; None when none could.
 
     A node is surplus when over the whole horizon it costs more than the requests that would be refused without it are
-    worth. The youngest order goes first where nodes are on their way. Surges, limits and inputs that are not fresh
-    forbid it.
+    worth, and when nobody would have to be limited without it: what we give back must not be what calls the ladder.
+    The youngest order goes first where nodes are on their way. Surges, limits and inputs that are not fresh forbid it.
     """
     if not problem.fresh or problem.demand.surging or problem.memory.step_index != 0:
         return None
     if any(view.desired_nodes is None for view in problem.pools):
         return None
-    sizing = None
+    ground: RegionGround | None = None
     for view in sorted(problem.pools, key=lambda view: (-_finite(view.plateau_celsius), view.spec.name)):
         margin = believable(view.state.margin)
         cool = margin is not None and margin.low_celsius >= view.spec.margin_target_celsius + COOL_MARGIN_CELSIUS
@@ -43,12 +51,29 @@ def surplus_pool(problem: RegionProblem) -> PoolView | None:
         free = not paused and not view.state.conditions & NO_SHRINKING
         if not cool or not free or (view.desired_nodes or 0) <= view.spec.min_nodes:
             continue
-        sizing = sizing or RegionSizing(problem, region_ground(problem))
-        options = np.stack([np.zeros_like(sizing.serving_nodes), _without_one(problem, view, sizing.serving_nodes)])
+        ground = ground or region_ground(problem)
+        change = _without_one(problem, view, ground.serving_nodes)
+        options = np.stack([np.zeros_like(change), change])
+        sizing = RegionSizing(problem, ground)
         harm = sizing.cost(options) + sizing.refused_harm(options)
-        if harm[1] < harm[0]:
+        if harm[1] < harm[0] and _stays_unlimited(
+            problem, replace(ground, serving_nodes=ground.serving_nodes + change)
+        ):
             return view
     return None
+
+
+def _stays_unlimited(problem: RegionProblem, ground: RegionGround) -> bool:
+    """Return whether a region needs no limit over the whole horizon with the nodes of ``ground``.
+
+    The ladder's own question, asked farther ahead and with some to spare: no request that is expected finds the queue
+    full, and where no guard answers for the heat, the planned demand leaves the margin that a pool must have now.
+    """
+    rolling = RegionSearch(problem, (0,) * len(problem.pools), ground)
+    course = rolling.roll((), queue_seconds=problem.policy.horizon_seconds)
+    target_celsius = max(view.spec.margin_target_celsius for view in problem.pools)
+    cool = rolling.guarded or course.lowest_margin(0) >= target_celsius + COOL_MARGIN_CELSIUS
+    return cool and not is_short(problem, course, 0, dropped_ratio=RESTORED_SHORTAGE_RATIO)
 
 
 def _without_one(problem: RegionProblem, view: PoolView, serving_nodes: FloatArray) -> FloatArray:

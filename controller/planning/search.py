@@ -105,7 +105,7 @@ def region_ground(problem: RegionProblem) -> RegionGround:
         serving_path(view, now=problem.now, num_steps=num_steps, step_seconds=policy.step_seconds)
         for view in problem.pools
     ]
-    thermals = (pool_thermal(view, policy.capacity) for view in problem.pools)
+    thermals = (pool_thermal(view, policy.capacity, problem.now) for view in problem.pools)
     known = tuple(thermal for thermal in thermals if thermal is not None)
     return RegionGround(
         serving_nodes=np.array(paths).reshape(len(paths), num_steps),
@@ -185,7 +185,9 @@ class RegionSearch:
         self._target_celsius = max((view.spec.margin_target_celsius for view in problem.pools), default=0.0)
         self._before = problem.admitted(problem.memory.step_index)
 
-    def roll(self, indices: tuple[int, ...], *, whole_horizon: bool = False) -> Search:
+    def roll(
+        self, indices: tuple[int, ...], *, whole_horizon: bool = False, queue_seconds: float = SHAPING_LEAD_SECONDS
+    ) -> Search:
         """Roll courses forward, price them, and add the counterfactual as the last one.
 
         Queues answer to the mean of demand over the next minutes, for a queue that grows after all is met by a limit
@@ -195,6 +197,7 @@ class RegionSearch:
         Args:
             indices: Position on the ladder of each.
             whole_horizon: Whether heat is looked at to the end of the forecast.
+            queue_seconds: How far ahead queues are looked at, at most to the end of the forecast.
 
         Returns:
             The search.
@@ -202,7 +205,7 @@ class RegionSearch:
         problem, policy = self._problem, self._problem.policy
         indices = (*indices, 0)
         num_steps = problem.demand.planned.shape[1]
-        queue_steps = min(num_steps, max(2, round(SHAPING_LEAD_SECONDS / policy.step_seconds)))
+        queue_steps = min(num_steps, max(2, round(queue_seconds / policy.step_seconds)))
         heat_steps = num_steps if whole_horizon else max(2, round(HEAT_LEAD_SECONDS / policy.step_seconds))
         delay_steps = min(int(np.ceil(policy.flag_propagation_seconds / policy.step_seconds)), queue_steps - 1)
         admitted = np.array([problem.admitted(index) for index in indices])

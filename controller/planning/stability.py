@@ -5,9 +5,14 @@ Called by :mod:`controller.planning.region` after the search has said which posi
 
 from __future__ import annotations
 
-from controller.planning.ladder import is_permitted, milder
+from controller.planning.ladder import STEP_DWELL_SECONDS, is_permitted, milder
 from controller.planning.search import RESTORED_SHORTAGE_RATIO, RegionProblem, RegionSearch, is_short
 from controller.types import Constraint, Rung
+
+RESTORE_LEAD_SECONDS = 600.0
+"""How far ahead the queue must stay short for a restore: farther than for a limit, lest it be taken back."""
+MAX_REGRETS = 5
+"""Most doublings of a restore's wait: 16 minutes with a step's dwell of 30 s."""
 
 
 def stable_index(problem: RegionProblem, search: RegionSearch, best_index: int) -> tuple[int, str]:
@@ -88,25 +93,40 @@ def duration_constraint(problem: RegionProblem) -> tuple[Constraint, ...]:
 
 def _why_not_restored(problem: RegionProblem, search: RegionSearch, target: int) -> str:
     """Return why a region may not go to a milder position; empty when it may."""
-    step = problem.policy.ladder.steps[problem.memory.step_index]
+    ladder = problem.policy.ladder
+    step = ladder.steps[problem.memory.step_index]
     name, dwelt = problem.name, dwelt_seconds(problem)
     if not problem.fresh:
         return f"{name}: restore held back, an input is not fresh"
-    leaves = problem.policy.ladder.steps[target].rung < step.rung
+    leaves = ladder.steps[target].rung < step.rung
     # Each rung left within the hour makes the next one wait longer, so that the flap budget lasts.
     dwell_seconds = step.min_dwell_seconds * (1 + len(problem.memory.relaxations) * leaves)
     if dwelt < dwell_seconds:
         return f"{name}: restore held back for {dwell_seconds - dwelt:.0f} s of dwell"
     if leaves and len(problem.memory.relaxations) >= problem.policy.limits.flap_budget_per_hour:
         return f"{name}: restore held back, the flap budget of this hour is used up"
-    # One step milder the whole horizon must stay cool; where pods guard themselves, only the queue must stay short.
-    restored = search.roll((target,), whole_horizon=not search.guarded)
+    unsafe = _why_unsafe(problem, search, target)
+    if unsafe:
+        return f"{name}: restore held back, one step milder would {unsafe}"
+    # Where the ladder hunts between two steps, each restore that was taken back doubles the wait for the next one. It
+    # hunts where one step milder just holds; where two would hold, demand has fallen.
+    regrets = min(len(problem.memory.regrets), MAX_REGRETS)
+    wait_seconds = STEP_DWELL_SECONDS * 2.0**regrets - dwelt
+    if regrets and wait_seconds > 0.0 and (target == 0 or _why_unsafe(problem, search, milder(ladder, target))):
+        return f"{name}: restore held back for {wait_seconds:.0f} s, the last {regrets} came too early"
+    return ""
+
+
+def _why_unsafe(problem: RegionProblem, search: RegionSearch, target: int) -> str:
+    """Return what would go wrong at a milder position; empty when nothing would.
+
+    The whole horizon must stay cool; where pods guard themselves, only the queue must stay short.
+    """
+    exit_margin_celsius = problem.policy.ladder.steps[problem.memory.step_index].exit_margin_celsius
+    restored = search.roll((target,), whole_horizon=not search.guarded, queue_seconds=RESTORE_LEAD_SECONDS)
     margin = restored.lowest_margin(0)
-    if margin < step.exit_margin_celsius and not search.guarded:
-        return (
-            f"{name}: restore held back, one step milder would leave {margin:.1f} °C of margin, "
-            f"{step.exit_margin_celsius:.1f} °C are asked"
-        )
+    if margin < exit_margin_celsius and not search.guarded:
+        return f"leave {margin:.1f} °C of margin, {exit_margin_celsius:.1f} °C are asked"
     if is_short(problem, restored, 0, dropped_ratio=RESTORED_SHORTAGE_RATIO):
-        return f"{name}: restore held back, one step milder would leave requests unserved"
+        return "leave requests unserved"
     return ""

@@ -33,6 +33,8 @@ UNFAVOURABLE_LEVEL = 0.95
 """Quantile of a pool's GPUs whose thermal response stands for the pool; a single outlier is the guard's business."""
 LOW_MARGIN_LEVEL = 0.1
 TREND_WINDOW_SECONDS = 300.0
+TREND_DEVIATIONS = 3.0
+"""Standard errors of its slope by which a drift is drawn towards none: the fits scatter with the load."""
 SLOWDOWN_HORIZONS_SECONDS = np.array([60.0, 120.0, 300.0, 600.0])
 OUTLIER_CELSIUS = 5.0
 """A node whose plateau lies this far above the next one is alone with its trouble: a fan, not the room."""
@@ -294,12 +296,12 @@ class Observer:
         together show the drift. 0 until half a window of fits is there.
         """
         maxlen = self._fits.maxlen or 0
-        if len(self._fits) < max(2, maxlen // 2):
+        if len(self._fits) < max(3, maxlen // 2):
             return 0.0
-        span_seconds = (len(self._fits) - 1) * self._steps_per_thermal * self._world.scenario.step_seconds
-        change = self._fits[-1][:, pool] - self._fits[0][:, pool]
-        drift = float(change[0] + change[1] * power_watts) / span_seconds
-        return drift if np.isfinite(drift) else 0.0
+        fits = np.array(self._fits)[:, :, pool]
+        return significant_slope(
+            fits[:, 0] + fits[:, 1] * power_watts, self._steps_per_thermal * self._world.scenario.step_seconds
+        )
 
     def _outlier(self, members: NDArray[np.int64], plateau: FloatArray) -> NDArray[np.bool_]:
         """Return which GPUs stand on a node that alone is far hotter than all others; nobody else is judged by it."""
@@ -333,3 +335,25 @@ class Observer:
             idle_power_watts=gpu.idle_watts,
             busy_power_watts=gpu.busy_watts,
         )
+
+
+def significant_slope(values: FloatArray, period_seconds: float) -> float:
+    """Return the part of a series' slope that its scatter does not explain.
+
+    The least-squares slope, drawn towards zero by its standard errors.
+
+    Args:
+        values: Equally spaced values, at least three.
+        period_seconds: Distance between two of them, > 0.
+
+    Returns:
+        Slope a second; 0 when a value is missing.
+    """
+    if not np.isfinite(values).all():
+        return 0.0
+    seconds = period_seconds * (np.arange(values.size) - (values.size - 1) / 2.0)
+    spread = float(seconds @ seconds)
+    slope = float(seconds @ values) / spread
+    scatter = values - values.mean() - slope * seconds
+    error = float(np.sqrt(scatter @ scatter / ((values.size - 2) * spread)))
+    return float(np.sign(slope)) * max(abs(slope) - TREND_DEVIATIONS * error, 0.0)

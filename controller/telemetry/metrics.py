@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from controller.telemetry.forecast_gauges import ForecastGauges
+from controller.telemetry.gauge_rows import GaugeRows
 from exporters import metric_names as names
 from exporters.metric_names import Metric
 
@@ -22,18 +23,19 @@ class ControllerMetrics:
     def __init__(self) -> None:
         """Register the families; gauges of single values start at 0."""
         self.registry = CollectorRegistry()
-        self.rung = self._gauge(names.CONTROLLER_RUNG)
+        self._of_policies: list[GaugeRows] = []
+        self.rung = self._rows(names.CONTROLLER_RUNG)
         self.leader = self._gauge(names.CONTROLLER_LEADER)
         self.epoch = self._gauge(names.CONTROLLER_EPOCH)
         self.last_pass = self._gauge(names.CONTROLLER_LAST_PASS)
-        self.input_age = self._gauge(names.CONTROLLER_INPUT_AGE)
+        self.input_age = self._rows(names.CONTROLLER_INPUT_AGE)
         self.watch_age = self._gauge(names.CONTROLLER_WATCH_AGE)
         self.queue_depth = self._gauge(names.CONTROLLER_QUEUE_DEPTH)
-        self.condition = self._gauge(names.CONTROLLER_CONDITION)
-        self.pool_nodes = self._gauge(names.POOL_NODES)
-        self.pool_lead_time = self._gauge(names.POOL_LEAD_TIME)
-        self.pool_nodes_limit = self._gauge(names.POOL_NODES_LIMIT)
-        self.pool_gpus_per_node = self._gauge(names.POOL_GPUS_PER_NODE)
+        self.condition = self._rows(names.CONTROLLER_CONDITION)
+        self.pool_nodes = self._rows(names.POOL_NODES)
+        self.pool_lead_time = self._rows(names.POOL_LEAD_TIME)
+        self.pool_nodes_limit = self._rows(names.POOL_NODES_LIMIT)
+        self.pool_gpus_per_node = self._rows(names.POOL_GPUS_PER_NODE)
         self.forecasts = ForecastGauges(self.registry)
         self.actions = self._counter(names.CONTROLLER_ACTIONS)
         self.decisions = self._counter(names.CONTROLLER_DECISIONS)
@@ -51,6 +53,18 @@ class ControllerMetrics:
         finally:
             self.pass_duration.labels(step).observe(time.perf_counter() - began)
 
+    def drop(self, policy: str) -> None:
+        """Take away what was told of a policy that is gone."""
+        self.forecasts.drop(policy)
+        for rows in self._of_policies:
+            rows.drop(policy)
+
+    def forget(self) -> None:
+        """Take away what was told of every policy: this replica no longer knows it."""
+        self.forecasts.clear()
+        for rows in self._of_policies:
+            rows.clear()
+
     def render(self) -> bytes:
         """Return the text format."""
         return generate_latest(self.registry)
@@ -58,6 +72,12 @@ class ControllerMetrics:
     def _gauge(self, metric: Metric) -> Gauge:
         """Register a gauge."""
         return Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _rows(self, metric: Metric) -> GaugeRows:
+        """Register a gauge whose rows tell of policies."""
+        rows = GaugeRows(self._gauge(metric))
+        self._of_policies.append(rows)
+        return rows
 
     def _counter(self, metric: Metric) -> Counter:
         """Register a counter."""

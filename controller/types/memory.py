@@ -18,6 +18,9 @@ class RegionMemory:
         since: When it came to this position; None from the start.
         limited_since: When the present stretch of limits (rung 4 or above) began; None without limits.
         relaxations: Times of recent restores, oldest first, for the flap budget; at most an hour of them.
+        restored_at: When it last came to a milder position by a restore; None when it has escalated since.
+        regrets: Times of recent escalations that took a restore back soon after it, oldest first; each makes the next
+            restore wait twice as long.
         escalations: Times of recent escalations, oldest first, for the breaker; at most ten minutes of them.
         breaker_open: True after a breaker stopped automatic escalation; only a person closes it.
     """
@@ -28,6 +31,8 @@ class RegionMemory:
     limited_since: datetime | None = None
     relaxations: tuple[datetime, ...] = ()
     escalations: tuple[datetime, ...] = ()
+    restored_at: datetime | None = None
+    regrets: tuple[datetime, ...] = ()
     breaker_open: bool = False
 
 

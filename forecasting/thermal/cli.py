@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from forecasting.thermal.history import LogForecast, LogRequest
+    from forecasting.thermal.history import LogForecast
+    from forecasting.thermal.log_replay import LogRequest
     from forecasting.thermal.telemetry import TelemetryLog
 
 app = typer.Typer(name="thermal", no_args_is_help=True, help="Thermal model from a telemetry log or Prometheus.")
@@ -188,7 +189,7 @@ def _request(
 
     from forecasting.durations import parse_duration
     from forecasting.errors import InputError
-    from forecasting.thermal.history import LogRequest, PowerMode
+    from forecasting.thermal.log_replay import LogRequest, PowerMode
 
     seconds = sorted({parse_duration(part, name="--horizons") for part in horizons.split(",")})
     if len(seconds) > 1000 or seconds[-1] > 86400.0:

@@ -77,6 +77,7 @@ def forecast_document(result: LogForecast) -> dict[str, object]:
             "window_seconds": 900,
             "margin_celsius": _rounded(margin),
         },
+        "alarm": {"raised": result.alarmed, "forecasts_in_a_row": 3},
         "headroom_at_limit_celsius": _rounded(result.headroom_at_limit_celsius),
         "sustainable_power_watts": _rounded(result.sustainable_power_watts),
     }

@@ -7,7 +7,7 @@ import numpy as np
 from forecasting.errors import NotEnoughDataError
 from forecasting.thermal.derived import headroom_at_limit_celsius, plateau_celsius, sustainable_power_watts
 from forecasting.thermal.documents import GpuFit
-from forecasting.thermal.history import LogReplay, LogRequest, power_limit_of
+from forecasting.thermal.log_replay import LogReplay, LogRequest, power_limit_of
 from forecasting.thermal.priors import GainRecord
 from forecasting.thermal.state import StoredGpu, ThermalState
 from forecasting.thermal.telemetry import GpuTelemetry

@@ -107,7 +107,9 @@ def caller_of(headers: Mapping[str, str], peer: str, body_user: str | None, rule
         named_tier, named_region = headers.get(TIER_HEADER, ""), headers.get(REGION_HEADER, "")
         tier = named_tier if named_tier in rules.tiers else tier
         region = named_region if named_region in rules.regions else region
-        if named := headers.get(USER_HEADER, "")[:MAX_NAME_LENGTH]:
+        # Bytes of a header that are no UTF-8 arrive as lone surrogates, which nothing can hash, store or log.
+        written = headers.get(USER_HEADER, "").encode("utf-8", errors="backslashreplace").decode("utf-8")
+        if named := written[:MAX_NAME_LENGTH]:
             return Caller(user=f"user:{named}", kind=CallerKind.NAMED, tier=tier, region=region)
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():

@@ -179,6 +179,10 @@ def _concurrency_refusal(ask: Ask) -> Refusal | None:
     maximum = ask.flags.max_concurrent_images
     if ask.num_in_work + ask.num_images <= maximum:
         return None
+    if ask.num_images > maximum:
+        # No waiting for one's own images helps; only a flag that lowered the limit can end.
+        refusal = _flag_limit(ask, ErrorCode.CONTENDED, FlagKey.MAX_CONCURRENT_IMAGES, LimitReason.TOO_MANY_AT_ONCE)
+        return replace(refusal, outcome=Outcome.CONTENDED, maximum=maximum, remaining=maximum)
     # The user's own work ends within the backlog; half of it is the mean wait for one of several images.
     seconds = retry_within(backlog_seconds(ask.engine) / 2, most=MAX_QUEUE_RETRY_SECONDS)
     limit = FlagKey.MAX_CONCURRENT_IMAGES.value

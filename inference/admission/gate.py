@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference.admission.attempts import Attempt, AttemptMemory
 from inference.admission.callers import Caller, CallerRules, caller_of
@@ -169,10 +169,11 @@ class AdmissionGate:
             UnsupportedRequestError: The engine cannot do this; nothing was counted.
         """
         flags = self._flags.read(sender.caller, sender.tier)
-        wait = self._waits.corrected(sender.tier.name, self._modelled_wait(request))
-        refusal = refusal_of(self._ask(sender, request, flags, num_tokens, wait))
+        ask = self._ask(sender, request, flags, num_tokens)
+        # The wait is asked for last: to play the queue forward costs as much as all the rest of a refusal.
+        refusal = refusal_of(ask) or refusal_of(replace(ask, estimated_wait_seconds=self.wait_of(request)))
         if refusal is not None:
-            return self._refused(sender, refusal, num_tokens)
+            return self._refused(ask, refusal)
         user, tier = sender.caller.user, sender.tier
         # Taken before the store is asked, so that many requests at once cannot all see the same free place.
         self._in_work[user] = self._in_work.get(user, 0) + request.num_images
@@ -182,7 +183,7 @@ class AdmissionGate:
                 user, tier.name, request.num_images, quota_limits(flags), fails_open=tier.fails_open
             )
             if isinstance(reserved, QuotaRefusal):
-                return self._refused(sender, _quota_refusal(reserved, flags), num_tokens)
+                return self._refused(ask, _quota_refusal(reserved, flags))
             modelled_wait = self._modelled_wait(request)
             try:
                 handle = self._submit(request)
@@ -191,7 +192,7 @@ class AdmissionGate:
                 raise
             if isinstance(handle, Refusal):
                 await self.ledger.give_back(reserved, request.num_images)
-                return self._refused(sender, handle, num_tokens)
+                return self._refused(ask, handle)
             admitted = True
             self._waits.admitted(tier.name, num_tokens, time.monotonic())
         finally:
@@ -219,7 +220,8 @@ class AdmissionGate:
             wait_seconds: How long it waited for a slot; None if it got none.
         """
         if wait_seconds is not None:
-            self._waits.learn(admission.sender.tier.name, admission.modelled_wait_seconds, wait_seconds)
+            tier, modelled = admission.sender.tier.name, admission.modelled_wait_seconds
+            self._waits.learn(tier, modelled, wait_seconds, time.monotonic())
         self._release(admission.sender.caller.user, admission.num_images)
         missing = admission.num_images - num_finished
         if missing > 0:
@@ -236,9 +238,7 @@ class AdmissionGate:
         speed = speed_tokens_per_second(self._engine.snapshot())
         return self._waits.modelled(request.tier, estimated, speed, time.monotonic())
 
-    def _ask(
-        self, sender: Sender, request: GenerationRequest, flags: FlagValues, num_tokens: int, wait_seconds: float
-    ) -> Ask:
+    def _ask(self, sender: Sender, request: GenerationRequest, flags: FlagValues, num_tokens: int) -> Ask:
         engine = self._engine.snapshot()
         now_unix = time.time()
         return Ask(
@@ -249,7 +249,7 @@ class AdmissionGate:
             num_tokens=num_tokens,
             num_in_work=self._in_work.get(sender.caller.user, 0),
             engine=engine,
-            estimated_wait_seconds=wait_seconds,
+            estimated_wait_seconds=0.0,
             promised_tokens=self._promises.tokens(time.monotonic(), speed_tokens_per_second(engine)),
             max_wait_seconds=self._max_wait_seconds,
             guard_recovery_seconds=GUARD_RECOVERY_SECONDS,
@@ -281,11 +281,11 @@ class AdmissionGate:
             code=code, outcome=Outcome.SHED, limit="pod", reason=reason, retry_after_seconds=STARTING_RETRY_SECONDS
         )
 
-    def _refused(self, sender: Sender, refusal: Refusal, num_tokens: int) -> Refusal:
-        self._attempts.refused(sender.caller.user, time.monotonic())
+    def _refused(self, ask: Ask, refusal: Refusal) -> Refusal:
+        self._attempts.refused(ask.caller.user, time.monotonic())
         if refusal.reason in {LimitReason.QUEUE_FULL, LimitReason.QUEUE_WAIT}:
-            speed = speed_tokens_per_second(self._engine.snapshot())
-            self._promises.add(num_tokens, most=speed * MAX_QUEUE_RETRY_SECONDS)
+            speed = speed_tokens_per_second(ask.engine)
+            self._promises.add(ask.num_tokens, most=speed * MAX_QUEUE_RETRY_SECONDS)
         return refusal
 
     def _release(self, user: str, num_images: int) -> None:

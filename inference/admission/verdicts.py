@@ -46,6 +46,7 @@ class LimitReason(StrEnum):
     DAILY_QUOTA = "daily_quota"
     HOURLY_QUOTA = "hourly_quota"
     CONCURRENCY = "concurrency"
+    TOO_MANY_AT_ONCE = "too_many_at_once"
     ADMISSION_RATIO = "admission_ratio"
     BATCH_DEFERRED = "batch_deferred"
     QUEUE_FULL = "queue_full"

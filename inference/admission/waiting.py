@@ -12,7 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SMOOTHING_RATIO = 0.05
+MAX_SMOOTHING_RATIO = 0.05
+"""What one wait changes at most; where many end together, each changes less, so that they are averaged over time."""
 AVERAGING_SECONDS = 15.0
 MIN_WAIT_SECONDS = 0.25
 """Shorter waits say more about single steps than about the queue, and teach nothing."""
@@ -53,6 +54,7 @@ class WaitCorrection:
         """
         self._weights = dict(weights)
         self._logs = dict.fromkeys(weights, 0.0)
+        self._learned_at = dict.fromkeys(weights, now)
         self._traffic = {tier: _Traffic(began_at=now, at=now) for tier in weights}
 
     def admitted(self, tier: str, num_tokens: int, now: float) -> None:
@@ -87,16 +89,20 @@ class WaitCorrection:
         """Return a tier's wait as lately experienced, for what is modelled."""
         return modelled_seconds * math.exp(self._logs[tier])
 
-    def learn(self, tier: str, modelled_seconds: float, actual_seconds: float) -> None:
+    def learn(self, tier: str, modelled_seconds: float, actual_seconds: float, now: float) -> None:
         """Take note of one wait.
 
         Args:
             tier: Whose.
             modelled_seconds: As it was modelled at admission.
             actual_seconds: As it came.
+            now: Monotonic seconds.
         """
         if not MIN_WAIT_SECONDS <= modelled_seconds < math.inf or actual_seconds <= 0.0:
             return
         most = math.log(MAX_CORRECTION)
         seen = min(max(math.log(actual_seconds / modelled_seconds), -most), most)
-        self._logs[tier] += SMOOTHING_RATIO * (seen - self._logs[tier])
+        passed_seconds = max(now - self._learned_at[tier], 0.0)
+        self._learned_at[tier] = now
+        share = min(-math.expm1(-passed_seconds / AVERAGING_SECONDS), MAX_SMOOTHING_RATIO)
+        self._logs[tier] += share * (seen - self._logs[tier])

@@ -21,7 +21,7 @@ from inference.engine.events import (
     StopReason,
     TokenImage,
 )
-from inference.engine.pace import Allowance, ArrivalMeter, SpeedMeter, allowance_of
+from inference.engine.pace import Allowance, SpeedMeter, allowance_of
 from inference.engine.ports import StepReport, WorkBound
 from inference.engine.requests import GenerationRequest
 from inference.engine.rows import RowTable
@@ -87,17 +87,18 @@ class EngineCore:
         self.rows = RowTable()
         self.bound = WorkBound()
         self.speed = SpeedMeter()
-        self.arrivals = ArrivalMeter()
         self.totals = Totals()
         self.drain_at: float | None = None
         self.last_step_at: float | None = None
         self.batch_size = 0
+        self.num_changes = 0
         self._read_tokens = read_tokens
         self._work = StepWork()
         self._moved_pairs: list[ImageTask] = []
         self._given_up: dict[str, StopReason] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._has_gap = True
+        self._has_rested = False
 
     # ------------------------------------------------------------------------------------------ what comes in
 
@@ -131,7 +132,7 @@ class EngineCore:
         if request.deadline_at is not None:
             self._note_deadline(request.deadline_at, request.request_id)
         self.queue.add(job)
-        self.arrivals.add(request.priority_weight, num_tokens, now)
+        self.num_changes += 1
 
     def _note_deadline(self, deadline_at: float, request_id: str) -> None:
         heapq.heappush(self._deadlines, (deadline_at, request_id))
@@ -283,7 +284,9 @@ class EngineCore:
         totals.num_steps += 1
         totals.busy_seconds += now - started_at
         totals.image_tokens += len(images)
-        self.speed.add_step(work.num_rows, now - started_at)
+        # What passes between two steps, such as waiting for other threads, belongs to their speed; a rest does not.
+        self.speed.add_step(work.num_rows, now - started_at if self._has_rested else gap_seconds)
+        self._has_rested = work.duty_ratio < 1.0
         self.speed.add_tokens(len(images), gap_seconds)
         self.last_step_at, self._has_gap, self.batch_size = now, False, work.num_rows
         # All that is sent is read before any row gets another number: the runner still has the old ones.
@@ -299,6 +302,7 @@ class EngineCore:
             batch_size=work.num_rows,
             num_new_tokens=len(images),
             num_first_tokens=num_first,
+            num_prompt_tokens=sum(len(image.job.request.conditioning.tokens) for image in work.images),
             inter_token_seconds=gap_seconds,
         )
 
@@ -359,6 +363,7 @@ class EngineCore:
             message: For logs; a sentence of its own for each reason where there is none.
         """
         counts = job.counts(now)
+        self.num_changes += 1
         self.queue.remove(job)
         for image in job.images:
             if image.rows:

@@ -15,7 +15,7 @@ import structlog
 
 from inference.engine.core import EngineCore, StepWork
 from inference.engine.errors import DrainingError, EngineFailedError
-from inference.engine.estimates import jobs_later_than, outlook_of_request, snapshot_of
+from inference.engine.estimates import WaitMemory, jobs_later_than, snapshot_of
 from inference.engine.events import StopReason
 from inference.engine.pace import pause_seconds
 from inference.engine.ports import EngineSnapshot, GenerationHandle, ImageCodec, PromptReader, StepObserver, WorkBound
@@ -43,6 +43,7 @@ class Engine:
         self._open_runner = open_runner
         self._runner: Runner | None = None
         self._core = EngineCore(model, settings, self._read_tokens)
+        self._waits = WaitMemory()
         self._observer: StepObserver | None = None
         self._changed = threading.Condition()
         self._is_closing = False
@@ -103,12 +104,7 @@ class Engine:
     def estimated_wait_seconds(self, request: GenerationRequest) -> float:
         """Return how long the request's first image would wait for a slot, if it were submitted now."""
         with self._changed:
-            return outlook_of_request(self._core, request, time.monotonic())[0].starts_after_seconds
-
-    def estimated_finish_seconds(self, request: GenerationRequest) -> float:
-        """Return how long until the request's last image would be finished, if it were submitted now."""
-        with self._changed:
-            return outlook_of_request(self._core, request, time.monotonic())[1].ends_after_seconds
+            return self._waits.wait_seconds(self._core, request, time.monotonic())
 
     def set_bound(self, bound: WorkBound) -> None:
         """Bound the work from the next step on; the last one holds."""

@@ -5,10 +5,12 @@ Pure: these read and never change it. The engine calls them under its lock.
 
 from __future__ import annotations
 
+import math
+
 from inference.engine.core import EngineCore
-from inference.engine.outlook import Load, Outlook, Pace, outlook, with_later_arrivals
+from inference.engine.outlook import Load, Outlook, Pace, outlook
 from inference.engine.pace import allowance_of
-from inference.engine.ports import EngineSnapshot
+from inference.engine.ports import EngineSnapshot, WorkBound
 from inference.engine.requests import GenerationRequest
 from inference.engine.stream import EventStream
 from inference.engine.work import ImageTask, Job
@@ -40,7 +42,7 @@ def outlook_of_request(core: EngineCore, request: GenerationRequest, now: float)
         now: The time.
 
     Returns:
-        When the first image starts and ends, and when the last one does; later arrivals that go first are counted in.
+        When the first image starts and ends, and when the last one does, if nothing else came.
     """
     core.check(request)
     pace = pace_of(core)
@@ -51,21 +53,45 @@ def outlook_of_request(core: EngineCore, request: GenerationRequest, now: float)
     found = outlook(
         [load_of(image) for image in core.rows.images], [load_of(image) for image in core.queue.images], pace, loads
     )
-    first, last = found[loads[0].key], found[loads[-1].key]
-    allowance = allowance_of(core.bound, num_rows=core.settings.num_slots, num_busy=core.settings.num_slots)
-    heavier = [
-        ((weight - request.priority_weight) * core.settings.seconds_per_weight, rate)
-        for weight, rate in core.arrivals.heavier(request.priority_weight, now)
-    ]
-    speed = core.speed.capacity(core.settings.num_slots) * allowance.duty_ratio
+    return found[loads[0].key], found[loads[-1].key]
 
-    def later(seen: Outlook) -> Outlook:
-        start = with_later_arrivals(seen.starts_after_seconds, head_starts=heavier, tokens_per_second=speed)
-        # An image that has its rows keeps them: only the wait grows.
-        grown = start - seen.starts_after_seconds if start != seen.starts_after_seconds else 0.0
-        return Outlook(starts_after_seconds=start, ends_after_seconds=seen.ends_after_seconds + grown)
 
-    return later(first), later(last)
+class WaitMemory:
+    """The waits that were asked for a moment ago.
+
+    While nothing is submitted and nothing ends early, a wait only draws nearer, and to play the whole queue forward for
+    each of many refused requests would take the time of those that are admitted.
+    """
+
+    FRESH_SECONDS = 0.1
+    """A moment: the measured speed hardly changes in it."""
+    MAX_KINDS = 256
+
+    def __init__(self) -> None:
+        self._state: tuple[int, WorkBound] | None = None
+        self._waits: dict[tuple[object, ...], tuple[float, float]] = {}
+
+    def wait_seconds(self, core: EngineCore, request: GenerationRequest, now: float) -> float:
+        """Return how long a request's first image would wait for rows, if it were submitted now.
+
+        Args:
+            core: The state.
+            request: One that the model can do.
+            now: The time.
+
+        Returns:
+            Seconds; infinite while the bound is zero and before the warm-up.
+        """
+        state = (core.num_changes, core.bound)
+        if state != self._state or len(self._waits) >= self.MAX_KINDS:
+            self._state, self._waits = state, {}
+        rows = request.sampling.rows_per_image
+        kind = (request.tier, request.priority_weight, request.size, request.num_images, rows)
+        found_at, wait_seconds = self._waits.get(kind, (-math.inf, 0.0))
+        if now - found_at > self.FRESH_SECONDS:
+            found_at, wait_seconds = now, outlook_of_request(core, request, now)[0].starts_after_seconds
+            self._waits[kind] = (found_at, wait_seconds)
+        return max(wait_seconds - (now - found_at), 0.0)
 
 
 def jobs_later_than(core: EngineCore, ends_at: float, now: float) -> list[Job]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from inference.engine.pace import StepCurve, allowance_of
 from inference.engine.ports import WorkBound
-from inference.engine.waiting import Head, next_tier
+from inference.engine.waiting import next_tier
 from inference.engine.work import QueueKey
 
 MAX_IMAGES_AHEAD = 4096
@@ -52,6 +52,11 @@ class Pace:
     num_rows: int
     reserved_by_tier: Mapping[str, int]
 
+    def step_seconds(self, num_busy: int) -> float:
+        """Return how long a step with this many rows takes, rest included; infinite while the bound is zero."""
+        duty_ratio = allowance_of(self.bound, num_rows=self.num_rows, num_busy=num_busy).duty_ratio
+        return self.curve.seconds(num_busy) / duty_ratio if duty_ratio > 0.0 else float("inf")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
@@ -71,6 +76,9 @@ class _Schedule:
 
     def __init__(self, running: Iterable[Load], waiting: Sequence[Load], pace: Pace) -> None:
         self._pace = pace
+        # Neither depends on what waits, and both are asked for at every event.
+        self._allowed = allowance_of(pace.bound, num_rows=pace.num_rows, num_busy=0).num_rows
+        self._step_seconds: dict[int, float] = {}
         self._seconds = 0.0
         self._num_steps = 0
         self._busy: Counter[str] = Counter()
@@ -99,11 +107,10 @@ class _Schedule:
             self._admit()
 
     def _pass(self, num_steps: int) -> None:
-        pace = self._pace
         if num_steps:
-            duty_ratio = allowance_of(pace.bound, num_rows=pace.num_rows, num_busy=self._num_busy).duty_ratio
-            step_seconds = pace.curve.seconds(self._num_busy)
-            self._seconds += num_steps * step_seconds / duty_ratio if duty_ratio > 0.0 else float("inf")
+            if self._num_busy not in self._step_seconds:
+                self._step_seconds[self._num_busy] = self._pace.step_seconds(self._num_busy)
+            self._seconds += num_steps * self._step_seconds[self._num_busy]
             self._num_steps += num_steps
 
     def _start(self, load: Load) -> None:
@@ -112,19 +119,15 @@ class _Schedule:
         self._busy[load.tier] += load.num_rows
 
     def _admit(self) -> None:
-        pace = self._pace
-        allowed = allowance_of(pace.bound, num_rows=pace.num_rows, num_busy=self._num_busy).num_rows
-        while allowed > self._num_busy:
-            heads = {
-                tier: Head(key=loads[-1].key, num_rows=loads[-1].num_rows)
-                for tier, loads in self._waiting.items()
-                if loads
-            }
+        while self._allowed > self._num_busy:
+            heads = {tier: loads[-1] for tier, loads in self._waiting.items() if loads}
+            if not heads:
+                return
             tier = next_tier(
                 heads,
-                num_free_rows=allowed - self._num_busy,
+                num_free_rows=self._allowed - self._num_busy,
                 busy_by_tier=self._busy,
-                reserved_by_tier=pace.reserved_by_tier,
+                reserved_by_tier=self._pace.reserved_by_tier,
             )
             if tier is None:
                 return
@@ -170,41 +173,12 @@ def outlook(
 def _far_away(everything: Sequence[Load], num_ahead: int, schedule: _Schedule, pace: Pace) -> dict[QueueKey, Outlook]:
     """Count what lies behind the images that were played at the pace of full rows."""
     last = max(schedule.ends.values(), default=0.0)
-    bound = allowance_of(pace.bound, num_rows=pace.num_rows, num_busy=pace.num_rows)
-    step_seconds = pace.curve.seconds(bound.num_rows) / bound.duty_ratio if bound.duty_ratio else float("inf")
+    num_rows = allowance_of(pace.bound, num_rows=pace.num_rows, num_busy=pace.num_rows).num_rows
+    step_seconds = pace.step_seconds(num_rows)
     found: dict[QueueKey, Outlook] = {}
     row_steps = 0
     for load in sorted(everything, key=lambda other: other.key)[num_ahead:]:
-        start = last + row_steps / max(bound.num_rows, 1) * step_seconds
+        start = last + row_steps / max(num_rows, 1) * step_seconds
         found[load.key] = Outlook(starts_after_seconds=start, ends_after_seconds=start + load.num_steps * step_seconds)
         row_steps += load.num_rows * load.num_steps
     return found
-
-
-def with_later_arrivals(
-    wait_seconds: float, *, head_starts: Iterable[tuple[float, float]], tokens_per_second: float
-) -> float:
-    """Lengthen a wait by the heavier work that will come meanwhile and go first.
-
-    Work that arrives at a share ``r`` of the speed for as long as one waits makes the wait ``1 / (1 - r)`` times as
-    long (the priority queue of Cobham, 1954); it stops overtaking once its head start is used up.
-
-    Args:
-        wait_seconds: Until the image gets rows, if nothing else came.
-        head_starts: For each heavier kind: its head start in seconds, and the image tokens per second that arrive.
-        tokens_per_second: Speed under the bound.
-
-    Returns:
-        Seconds, at least ``wait_seconds``.
-    """
-    if tokens_per_second <= 0.0 or wait_seconds in (0.0, float("inf")):
-        return wait_seconds
-    total = wait_seconds
-    kinds = list(head_starts)
-    # A few rounds settle it: each round counts what comes during the wait that the round before found.
-    for _ in range(20):
-        longer = wait_seconds + sum(rate * min(total, lead) for lead, rate in kinds) / tokens_per_second
-        if longer - total < 1e-3 * total:
-            return longer
-        total = longer
-    return total

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from inference.engine.ports import WorkBound
 
-RATIO_STEPS = 40.0
-"""Steps over which the speed is averaged: long enough for noise, short enough to see a clock that slows down."""
+RATIO_SECONDS = 5.0
+"""Time constant of the speed: a wait of many seconds goes at the mean of many, and a clock that slows down is seen."""
 THROUGHPUT_SECONDS = 5.0
 """Time constant of the throughput that is reported."""
 MIN_ROWS = 2
@@ -88,6 +88,8 @@ class SpeedMeter:
 
     def __init__(self) -> None:
         self._curve: StepCurve | None = None
+        self._seen_seconds = RATIO_SECONDS
+        self._expected_seconds = RATIO_SECONDS
         self._throughput = 0.0
         self._throughput_weight = 0.0
 
@@ -101,13 +103,24 @@ class SpeedMeter:
         return self._curve
 
     def add_step(self, num_rows: int, step_seconds: float) -> None:
-        """Take a step into account; a freak ten times off counts as ten."""
+        """Take a step into account; a freak ten times off counts as ten.
+
+        The ratio is that of two sums that fade: all the time that steps took lately, over what the curve had them take.
+
+        Args:
+            num_rows: Rows of the step.
+            step_seconds: From the step before to this one, without rest.
+        """
         curve = self._curve
         if curve is None or step_seconds <= 0.0:
             return
-        expected_seconds = curve.base_seconds + num_rows * curve.row_seconds
-        seen = min(max(step_seconds / max(expected_seconds, 1e-9), curve.ratio / 10.0), curve.ratio * 10.0)
-        ratio = curve.ratio + (seen - curve.ratio) / RATIO_STEPS
+        expected_seconds = max(curve.base_seconds + num_rows * curve.row_seconds, 1e-9)
+        usual_seconds = expected_seconds * curve.ratio
+        seen_seconds = min(max(step_seconds, usual_seconds / 10.0), usual_seconds * 10.0)
+        kept = math.exp(-seen_seconds / RATIO_SECONDS)
+        self._seen_seconds = self._seen_seconds * kept + seen_seconds
+        self._expected_seconds = self._expected_seconds * kept + expected_seconds
+        ratio = self._seen_seconds / self._expected_seconds
         self._curve = StepCurve(base_seconds=curve.base_seconds, row_seconds=curve.row_seconds, ratio=ratio)
 
     def add_tokens(self, num_tokens: int, wall_seconds: float) -> None:
@@ -125,39 +138,3 @@ class SpeedMeter:
         """Return image tokens per second with this many rows busy and no bound; 0 before the warm-up."""
         curve = self._curve
         return num_rows / curve.seconds(num_rows) if curve is not None and curve.seconds(num_rows) > 0.0 else 0.0
-
-
-class ArrivalMeter:
-    """Image tokens per second that arrive, by priority weight; forgets over a minute and keeps a few weights."""
-
-    MEMORY_SECONDS = 60.0
-    MAX_WEIGHTS = 16
-
-    def __init__(self) -> None:
-        self._by_weight: dict[float, tuple[float, float]] = {}
-        self._began_at: float | None = None
-
-    def add(self, weight: float, num_tokens: int, now: float) -> None:
-        """Take an arrival into account.
-
-        Args:
-            weight: Priority weight of the request.
-            num_tokens: Image tokens of it.
-            now: The time.
-        """
-        self._began_at = now if self._began_at is None else self._began_at
-        if weight not in self._by_weight and len(self._by_weight) >= self.MAX_WEIGHTS:
-            return
-        self._by_weight[weight] = (self._remaining(weight, now) + num_tokens, now)
-
-    def heavier(self, weight: float, now: float) -> list[tuple[float, float]]:
-        """Return weight and tokens per second of everything heavier."""
-        if self._began_at is None:
-            return []
-        # Until it has run for a while the meter divides by what it has seen, and never by less than a second.
-        seen_seconds = max(self.MEMORY_SECONDS * -math.expm1(-(now - self._began_at) / self.MEMORY_SECONDS), 1.0)
-        return [(other, self._remaining(other, now) / seen_seconds) for other in self._by_weight if other > weight]
-
-    def _remaining(self, weight: float, now: float) -> float:
-        tokens, at = self._by_weight.get(weight, (0.0, now))
-        return tokens * math.exp(-(now - at) / self.MEMORY_SECONDS)

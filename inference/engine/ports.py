@@ -134,6 +134,7 @@ class StepReport:
         batch_size: Rows in it.
         num_new_tokens: Image tokens that it drew.
         num_first_tokens: How many of them were the first of their image.
+        num_prompt_tokens: Prompt tokens of the images that began with it.
         inter_token_seconds: Time since the step before, for the other ``num_new_tokens - num_first_tokens`` ones.
     """
 
@@ -142,6 +143,7 @@ class StepReport:
     batch_size: int
     num_new_tokens: int
     num_first_tokens: int
+    num_prompt_tokens: int
     inter_token_seconds: float
 
 
@@ -212,12 +214,9 @@ class ImageEngine(Protocol):
         """Return how long the request's first image would wait for a slot, if it were submitted now.
 
         Counts the work in flight and that of the queue which goes first, at the measured speed and the bound in force;
-        infinite while the bound is zero. Lengths are known, so this is exact but for later arrivals and cancellations.
+        infinite while the bound is zero. Lengths are known, so this is exact but for later arrivals and cancellations;
+        who will come and go first is for admission to count (`inference.admission.waiting`).
         """
-        ...
-
-    def estimated_finish_seconds(self, request: GenerationRequest) -> float:
-        """Return how long until the request's last image would be finished, if it were submitted now."""
         ...
 
     def set_bound(self, bound: WorkBound) -> None:

@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Protocol
 
 from inference.engine.work import ImageTask, Job, QueueKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The first waiting image of a tier, as far as admission is concerned.
+class Waiting(Protocol):
+    """A waiting image, as far as admission is concerned."""
 
-    Attributes:
-        key: Its place in the queue.
-        num_rows: Rows that it needs.
-    """
+    @property
+    def key(self) -> QueueKey:
+        """Its place in the queue."""
+        ...
 
-    key: QueueKey
-    num_rows: int
+    @property
+    def num_rows(self) -> int:
+        """Rows that it needs."""
+        ...
 
 
 def next_tier(
-    heads: Mapping[str, Head],
+    heads: Mapping[str, Waiting],
     *,
     num_free_rows: int,
     busy_by_tier: Mapping[str, int],
@@ -49,12 +50,14 @@ def next_tier(
     Returns:
         The tier, or None when nobody may go.
     """
-    kept_by_tier = {tier: max(0, reserved - busy_by_tier.get(tier, 0)) for tier, reserved in reserved_by_tier.items()}
-    kept = sum(kept_by_tier.values())
-    in_order = sorted(heads, key=lambda name: heads[name].key)
+    # Estimates call this for every image that waits, many times a second: it makes nothing that it can do without.
+    kept = 0
+    for tier, reserved in reserved_by_tier.items():
+        kept += max(0, reserved - busy_by_tier.get(tier, 0))
+    in_order = sorted(heads, key=lambda name: heads[name].key) if len(heads) > 1 else list(heads)
     for place, tier in enumerate(in_order):
         num_rows = heads[tier].num_rows
-        own = kept_by_tier.get(tier, 0)
+        own = max(0, reserved_by_tier.get(tier, 0) - busy_by_tier.get(tier, 0))
         fits_beside_others = num_rows <= num_free_rows - (kept - own)
         fits_in_reservation = num_rows <= min(own, num_free_rows)
         if fits_in_reservation or (place == 0 and fits_beside_others):
@@ -113,13 +116,9 @@ class WaitingQueue:
         waiting = self._tokens_by_tier.get(job.request.tier, 0)
         self._tokens_by_tier[job.request.tier] = waiting + sum(image.num_tokens for image in job.images)
 
-    def heads(self) -> dict[str, Head]:
+    def heads(self) -> dict[str, ImageTask]:
         """Return the first image of each tier that has one."""
-        return {
-            tier: Head(key=images[0].key, num_rows=images[0].num_rows)
-            for tier, images in self._by_tier.items()
-            if images
-        }
+        return {tier: images[0] for tier, images in self._by_tier.items() if images}
 
     def pop(self, tier: str) -> ImageTask:
         """Take the first image of a tier out."""

@@ -26,6 +26,7 @@ REQUEST: Bounds = (
     1920.0, 7680.0,
 )  # fmt: skip
 TOKENS: Bounds = tuple(float(mantissa * 10**power) for power in range(6) for mantissa in (1, 2, 5))
+STEP_TOKENS: Bounds = (1.0, *(float(2**power) for power in range(3, 15)))
 IMAGES: Bounds = (1.0, 2.0, 5.0, 10.0, 20.0)
 WAIT: Bounds = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 WAIT_RATIO: Bounds = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0, 4.0)
@@ -45,6 +46,7 @@ BOUNDS: Mapping[Metric, Bounds] = {
     names.VLLM_INFERENCE_TIME: REQUEST,
     names.VLLM_PREFILL_TIME: REQUEST,
     names.VLLM_DECODE_TIME: REQUEST,
+    names.VLLM_ITERATION_TOKENS: STEP_TOKENS,
     names.VLLM_REQUEST_PROMPT_TOKENS: TOKENS,
     names.VLLM_REQUEST_TOKENS: TOKENS,
     names.VLLM_REQUEST_MAX_TOKENS: TOKENS,

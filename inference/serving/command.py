@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import sys
 
 import structlog
 
@@ -14,6 +15,8 @@ from inference.serving.settings import ServeSettings
 
 log = structlog.get_logger()
 SCHEMA = "meltguard.serve/v1"
+SWITCH_SECONDS = 0.0002
+"""After which a waiting thread may have the interpreter; why: docs/decisions/0131-two-threads-one-interpreter.md."""
 
 
 def run_server(settings: ServeSettings, engine: ImageEngine, *, announces: bool) -> None:
@@ -24,6 +27,9 @@ def run_server(settings: ServeSettings, engine: ImageEngine, *, announces: bool)
         engine: What generates.
         announces: Whether the address is also written to standard output, as JSON.
     """
+    # A step of the engine gives the interpreter up at each of its operations and has to wait for it each time, at the
+    # default for up to 5 ms while a request is handled: longer than a step takes.
+    sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.run(_serve(settings, engine, announces=announces))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +21,8 @@ DEFAULT_PATTERN_SPEED = 2_560
 RESERVED_SHARE = 8
 """One slot in so many is left free for paid requests by all others."""
 MAX_SIZES = 16
+GPU_PREFIX = "GPU-"
+"""How the driver's UUIDs of whole GPUs begin; torch leaves it away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,31 @@ def open_chosen(choice: EngineChoice) -> ImageEngine:
             raise InferenceSettingsError(message)
         return SteppedEngine(num_slots=choice.num_slots, tokens_per_second=float(speed or DEFAULT_PATTERN_SPEED))
     return open_engine(choice.model, _settings(choice), Placement(device=choice.device))
+
+
+def gpu_in_sight(device: str) -> str:
+    """Return which of the node's GPUs is ours, as its exporter names it.
+
+    The cases: Kubernetes' device plugin names it in the environment; or torch sees it; or there is none, and the
+    exporter's first one stands for it (a simulated one, where nothing is real).
+
+    Args:
+        device: As ``--device`` says; ``cpu`` asks no driver.
+
+    Returns:
+        A UUID, or the index 0.
+    """
+    named = os.environ.get("NVIDIA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    if named.startswith(GPU_PREFIX):
+        return named
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "0"
+    if device == "cpu" or not torch.cuda.is_available():
+        return "0"
+    uuid = str(torch.cuda.get_device_properties(0 if device == "auto" else device).uuid)
+    return uuid if uuid.startswith(GPU_PREFIX) else f"{GPU_PREFIX}{uuid}"
 
 
 def parse_sizes(text: str) -> dict[ImageSize, int]:

@@ -37,6 +37,7 @@ class Pod:
         encoder: Encodes images.
         thermal: The local guard; None where no exporter was named.
         num_connections: Open connections, kept up to date by the server.
+        is_leaving: It was told to end: readiness fails, though requests may still be admitted for a while.
     """
 
     settings: ServeSettings
@@ -48,6 +49,7 @@ class Pod:
     encoder: ImageEncoder
     thermal: ThermalReader | None
     num_connections: int = 0
+    is_leaving: bool = False
     started_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -62,7 +64,7 @@ class Pod:
             "engine is not warm": not engine.is_warm,
             f"engine failed: {engine.failure}": engine.failure is not None,
             "engine hangs": self.is_hung(),
-            "draining": self.gate.is_draining or engine.is_draining,
+            "draining": self.is_leaving or self.gate.is_draining or engine.is_draining,
         }
         return [what for what, is_lacking in lacks.items() if is_lacking]
 
@@ -89,7 +91,7 @@ class Pod:
             quotas=self.gate.ledger.health,
             estimated_wait_seconds=self._wait_of_a_new_request(),
             is_ready=not self.missing(),
-            is_draining=self.gate.is_draining,
+            is_draining=self.is_leaving or self.gate.is_draining,
             guard_ratio=self.guard_ratio,
             guard_reading_age_seconds=None if self.thermal is None else self.thermal.reading_age_seconds,
             num_connections=self.num_connections,

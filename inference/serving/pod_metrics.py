@@ -177,7 +177,9 @@ class PodMetrics:
             see(names.VLLM_PER_OUTPUT_TOKEN, decode / (counts.image_tokens - 1), labels)
 
     def step_finished(self, report: StepReport) -> None:
-        """Count the time between tokens; called in the engine's thread."""
+        """Count tokens and the time between them; called in the engine's thread."""
+        num_tokens = report.num_prompt_tokens + report.num_new_tokens
+        self.instruments.observe(names.VLLM_ITERATION_TOKENS, num_tokens, self.model_labels)
         others = report.num_new_tokens - report.num_first_tokens
         if others > 0:
             self.instruments.observe(names.INFERENCE_INTER_TOKEN, report.inter_token_seconds, (), others)

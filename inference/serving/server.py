@@ -1,7 +1,8 @@
 """The serving process: starts the parts, serves until SIGTERM, drains and ends.
 
-The order at the end: admission stops and readiness fails; what runs is finished within the grace period; what cannot be
-is handed back with 503 and Retry-After; probes and scrapes are answered until the very end.
+The order at the end: readiness fails; after a delay, in which whatever routes requests learns of it, admission stops;
+what runs is finished within the grace period; what cannot be is handed back with 503 and Retry-After; probes and
+scrapes are answered until the very end.
 """
 
 from __future__ import annotations
@@ -168,8 +169,12 @@ class InferenceServer:
             raise InferenceError(f"a part of the server ended: {error!r}") from error
 
     async def drain(self) -> None:
-        """Stop admission, and wait until what was admitted is finished or handed back."""
-        grace = self._settings.grace_seconds
+        """Fail readiness, stop admission a while later, and wait until what was admitted is finished or handed back."""
+        delay, grace = self._settings.drain_delay_seconds, self._settings.grace_seconds
+        self.pod.is_leaving = True
+        if delay > 0.0:
+            log.info("server.leaving", delay_seconds=delay)
+            await asyncio.sleep(delay)
         engine = self._engine.snapshot()
         log.info("server.draining", grace_seconds=grace, num_running=engine.num_running_requests,
                  num_queued=engine.num_queued_requests)  # fmt: skip

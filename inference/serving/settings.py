@@ -32,7 +32,9 @@ class ServeSettings:
         exporter_url: ``/api/v1/gpus`` of the node's exporter; None switches the local guard off.
         gpu: UUID or index of the GPU that the engine uses, as the exporter names it.
         trusted: Networks whose headers about users are believed.
-        grace_seconds: Time that work gets to finish after SIGTERM.
+        drain_delay_seconds: Time after SIGTERM in which requests are still admitted while readiness fails, since
+            whatever routes requests learns of that only after a while.
+        grace_seconds: Time that work gets to finish once admission has stopped.
         max_wait_seconds: Longest wait for a slot that is admitted.
         body_seconds: Longest time that a client may take to send its request's body.
         write_seconds: Longest time that a client may take to accept one piece of an answer.
@@ -50,6 +52,7 @@ class ServeSettings:
     exporter_url: str | None = None
     gpu: str = "0"
     trusted: tuple[Network, ...] = ()
+    drain_delay_seconds: float = 0.0
     grace_seconds: float = 30.0
     max_wait_seconds: float = 30.0
     body_seconds: float = 10.0

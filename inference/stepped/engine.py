@@ -137,11 +137,6 @@ class SteppedEngine:
         with self._lock:
             return self._seconds(self._course(request, None).start_steps)
 
-    def estimated_finish_seconds(self, request: GenerationRequest) -> float:
-        """Return how long until the last image would be finished."""
-        with self._lock:
-            return self._seconds(self._course(request, None).finish_steps)
-
     def set_bound(self, bound: WorkBound) -> None:
         """Bound the work from the next step on."""
         with self._lock:
@@ -318,6 +313,8 @@ class SteppedEngine:
             batch_size=len(rows),
             num_new_tokens=len(rows),
             num_first_tokens=num_first,
+            # One of each image, taken with its first image token.
+            num_prompt_tokens=num_first,
             inter_token_seconds=self._step_seconds,
         )
 

@@ -18,7 +18,7 @@ import structlog
 
 from inference.engine.core import EngineCore
 from inference.engine.errors import DrainingError, EngineFailedError
-from inference.engine.estimates import jobs_later_than, outlook_of_request, snapshot_of
+from inference.engine.estimates import WaitMemory, jobs_later_than, snapshot_of
 from inference.engine.events import EncodedImage, ImageContent, StopReason
 from inference.engine.pace import StepCurve
 from inference.engine.ports import EngineSnapshot, GenerationHandle, ImageCodec, PromptReader, StepObserver, WorkBound
@@ -90,6 +90,7 @@ class UpstreamEngine:
         self._model = drawing
         self._settings = settings
         self._core = EngineCore(drawing, settings, lambda row, num_tokens: ())
+        self._waits = WaitMemory()
         self._token_seconds = FIRST_IMAGE_SECONDS / max(tokens_by_size.values())
         self._began_at: dict[ImageTask, float] = {}
         self._calls: dict[ImageTask, asyncio.Task[None]] = {}
@@ -156,13 +157,7 @@ class UpstreamEngine:
         """Return how long the request's first image would wait for its call, if it were submitted now."""
         with self._lock:
             now = self._count_progress()
-            return outlook_of_request(self._core, request, now)[0].starts_after_seconds
-
-    def estimated_finish_seconds(self, request: GenerationRequest) -> float:
-        """Return how long until the request's last image would be finished, if it were submitted now."""
-        with self._lock:
-            now = self._count_progress()
-            return outlook_of_request(self._core, request, now)[1].ends_after_seconds
+            return self._waits.wait_seconds(self._core, request, now)
 
     def set_bound(self, bound: WorkBound) -> None:
         """Bound how many calls run at a time from now on; those that run go on."""

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs one part of meltguard into a folder of its own: the packages of its lock, then meltguard without
-# dependencies. The Dockerfiles run it; so does `make images`, where no Docker engine is needed.
+# dependencies; for the inference pod torch and the trained digit model, too. The Dockerfiles run it; so does `make images`, where no Docker engine is needed.
 #
 # Usage: install_part.sh PART FOLDER      PART: exporter, operator, inference; in the root of the source tree
 set -eu
@@ -25,6 +25,14 @@ options='--quiet --disable-pip-version-check --no-cache-dir --no-compile --no-de
 "$python" -m pip install $options --require-hashes --requirement "$lock"
 # shellcheck disable=SC2086
 "$python" -m pip install $options .
+if [ "$part" = inference ]; then
+  # Beside the lock, which can hold no build for both processor and GPU; all that a CPU build needs is in the lock.
+  tools/install_torch.sh "$python"
+  "$python" -c 'import torch' 2>/dev/null ||
+    fail 'no CPU build of torch is to be had; set MELTGUARD_TORCH=cuda for the default one, or let pip know of an index that has it'
+  # The default model, so that a pod draws as soon as it starts; nothing else is ever written to the image.
+  XDG_CACHE_HOME=$folder/cache "$python" -m inference.models.digits >/dev/null
+fi
 # Nothing is installed into an image later, and other people's tests are a tenth of what they weigh.
 "$python" -m pip uninstall --quiet --yes pip setuptools 2>/dev/null || "$python" -m pip uninstall --quiet --yes pip
 find "$site" -depth -type d \( -name tests -o -name test \) -not -path '*/numpy/*' -exec rm -rf {} +

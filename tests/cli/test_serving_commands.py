@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.serving.engines import gpu_in_sight
 from tests.command_line import one_error_line, run_meltguard
 from tests.inference_server import running_server
 
@@ -23,6 +24,7 @@ from tests.inference_server import running_server
         (("--redis", "pod:6379"), 2, "--redis pod:6379: use redis://"),
         (("--exporter", "node:9400"), 2, "--exporter node:9400: use an address"),
         (("--grace", "soon"), 2, "--grace soon: use a duration"),
+        (("--drain-delay", "-1s"), 2, "--drain-delay -1s: use a duration"),
         (("--train-digits", "--model", "other"), 2, "trains the model digits"),
         (("--listen", "203.0.113.1:80"), 1, "choose another"),
     ],
@@ -55,6 +57,18 @@ def test_wrong_arguments_of_load_are_one_line(arguments: tuple[str, ...], says: 
     result = run_meltguard("load", *arguments)
     assert result.returncode == 2
     assert says in one_error_line(result)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpu"),
+    [("GPU-8a5c2d1e,GPU-ffff", "GPU-8a5c2d1e"), ("void", "0"), ("all", "0"), ("", "0"), ("MIG-1f", "0")],
+)
+def test_the_gpu_of_the_pod_is_the_one_that_it_was_given(
+    visible: str, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device plugin's word decides which GPU the guard watches; without one, and without a GPU, it is the first."""
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", visible)
+    assert gpu_in_sight("cpu") == gpu
 
 
 def test_load_says_when_nobody_answers() -> None:

@@ -137,14 +137,13 @@ def test_a_bound_of_zero_stops_all_steps_and_waits_for_ever(engine: ImageEngine)
 
 
 def test_estimates_grow_with_the_queue_and_shrink_with_weight(engine: ImageEngine) -> None:
-    """A wait counts what goes before: more with more of it, less with a head start; finishing takes longer."""
+    """A wait counts what goes before: more with more of it, less with a head start."""
     lone = asked(engine, "lone")
     assert engine.estimated_wait_seconds(lone) == pytest.approx(0.0, abs=0.05)
     for number in range(3):
         engine.submit(asked(engine, str(number), num_images=3))
     waits = engine.estimated_wait_seconds(lone)
     assert waits > 0.05
-    assert engine.estimated_finish_seconds(lone) > waits
     assert engine.estimated_wait_seconds(asked(engine, "heavy", priority_weight=100.0)) < waits
 
 

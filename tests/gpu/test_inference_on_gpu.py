@@ -16,6 +16,7 @@ from inference.models.manifest import read_manifest  # noqa: E402
 from inference.models.opening import Placement, drawing_model, open_runner  # noqa: E402
 from inference.runners.hugging_face import HuggingFaceDecoder  # noqa: E402
 from inference.runners.self_check import check_decoder  # noqa: E402
+from inference.serving.engines import gpu_in_sight  # noqa: E402
 from tests.digit_samples import Judge, draw_digits  # noqa: E402
 from tests.inference_samples import VirtualEngine  # noqa: E402
 from tests.torch_samples import MAX_POSITIONS, NUM_IMAGE_TOKENS, hugging_face_model  # noqa: E402
@@ -73,6 +74,17 @@ def test_gpu_draws_what_the_cpu_draws(cuda: str, directory: Path) -> None:
     assert len(wanted) == 24
     assert _images(directory, cuda, num_slots=3) == wanted
     assert _images(directory, cuda, num_slots=16) == wanted
+
+
+def test_the_guard_finds_its_own_gpu(cuda: str) -> None:
+    """Without a word from the device plugin, torch tells which of the exporter's GPUs is ours."""
+    pynvml = pytest.importorskip("pynvml", reason="the driver's library is not to be had")
+    pynvml.nvmlInit()
+    uuids = {
+        pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index))
+        for index in range(pynvml.nvmlDeviceGetCount())
+    }
+    assert gpu_in_sight("auto") in uuids
 
 
 def test_bfloat16_digits_are_recognised(cuda: str, directory: Path) -> None:

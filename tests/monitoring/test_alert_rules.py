@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.alert_cases import STEP_SECONDS, Case
 from tests.alert_cases_control import CASES
+from tests.replayed_rules import files_of
 from tools.checks.repository import ROOT
 from tools.monitoring.catalogue import ALERT_NAMES, ALERTS, GROUPS
 from tools.monitoring.files import FOLDER
@@ -36,16 +39,6 @@ def _expectations(case: Case) -> list[dict[str, Any]]:
     return found
 
 
-def _files_of(alert: str) -> tuple[str, ...]:
-    """Return the file of an alert and those that its expressions are recorded in."""
-    file = next(group.file for group in GROUPS for rule in group.rules if getattr(rule, "name", "") == alert)
-    if "Budget" in alert:
-        return ("objectives", file)
-    return {"hardware": ("hardware", "controller"), "controller": ("hardware", "controller")}.get(
-        file, ("controller", "forecast") if file == "forecast" else (file,)
-    )
-
-
 def _series(case: Case) -> dict[str, str]:
     """Return the series of a case; where it says nothing of leaders, there is one."""
     if (
@@ -57,30 +50,55 @@ def _series(case: Case) -> dict[str, str]:
     return {**case.series, 'meltguard_controller_leader{cluster="c"}': leads}
 
 
-def _document(case: Case) -> dict[str, Any]:
-    files = case.files or _files_of(case.alert)
+def _files(case: Case) -> tuple[str, ...]:
+    return case.files or files_of(case.alert)
+
+
+def _document(cases: Sequence[Case]) -> dict[str, Any]:
+    """Return the promtool document of cases that share their files and their step."""
+    files, step = _files(cases[0]), cases[0].step
     return {
         "rule_files": [str(ROOT / FOLDER / "rules" / f"{file}.yaml") for file in files],
-        "evaluation_interval": f"{case.step}s",
+        "evaluation_interval": f"{step}s",
         "group_eval_order": [group.name for group in GROUPS if group.file in files],
         "tests": [
             {
-                "interval": f"{case.step}s",
+                "name": f"{case.alert}: {case.why}",
+                "interval": f"{step}s",
                 "input_series": [{"series": series, "values": values} for series, values in _series(case).items()],
                 "promql_expr_test": _expectations(case),
             }
+            for case in cases
         ],
     }
+
+
+def _complaint(promtool: str, cases: Sequence[Case], file: Path) -> str:
+    """Return what promtool says of cases that do not hold; nothing if all do."""
+    # Every JSON document is a YAML document.
+    file.write_text(json.dumps(_document(cases)), encoding="utf-8")
+    done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, timeout=200)
+    return (done.stdout + done.stderr)[:3000] if done.returncode != 0 else ""
+
+
+def _key(case: Case) -> tuple[int, tuple[str, ...]]:
+    return (case.step, _files(case))
+
+
+TOGETHER = {key: tuple(cases) for key, cases in itertools.groupby(sorted(CASES, key=_key), key=_key)}
+"""The cases that one run of promtool can judge."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.why}")
 def test_the_alert_says_what_the_series_say(case: Case, promtool: str, tmp_path: Path):
     """The alert fires at the stated step and not before, or stays silent throughout."""
-    file = tmp_path / "test.yaml"
-    # Every JSON document is a YAML document.
-    file.write_text(json.dumps(_document(case)), encoding="utf-8")
-    done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, (done.stdout + done.stderr)[:3000]
+    assert not _complaint(promtool, [case], tmp_path / "test.yaml")
+
+
+@pytest.mark.parametrize("key", TOGETHER, ids=lambda key: f"{key[0]} s, {' '.join(key[1])}")
+def test_prometheus_3_says_the_same(key: tuple[int, tuple[str, ...]], newer_promtool: str, tmp_path: Path):
+    """A current Prometheus, whose ranges differ by a sample, fires and keeps silent in the same cases."""
+    assert not _complaint(newer_promtool, TOGETHER[key], tmp_path / "test.yaml")
 
 
 @pytest.mark.parametrize("name", ALERT_NAMES)

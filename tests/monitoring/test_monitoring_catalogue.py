@@ -24,10 +24,10 @@ def test_what_stands_in_the_repository_is_what_the_catalogue_writes(name):
     assert written == GENERATED[name], "it has drifted: run `python -m tools.monitoring`"
 
 
-def test_promtool_finds_nothing_to_say(promtool):
+def test_promtool_finds_nothing_to_say(each_promtool):
     """Prometheus accepts every rule file with all of its lints fatal."""
     files = sorted(str(path) for path in (ROOT / FOLDER / "rules").glob("*.yaml"))
-    command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", *files]
+    command = [each_promtool, "check", "rules", "--lint=all", "--lint-fatal", *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(files) == len({group.file for group in GROUPS})

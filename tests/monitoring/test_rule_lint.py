@@ -82,6 +82,8 @@ def test_good_expressions_pass(expr):
         ({"expr": "gpu:meltguard_gpu_thermal_margin_celsius:min < 5 or vector(1)"}, "alerts/comparison"),
         ({"expr": "topk(3, gpu:meltguard_gpu_thermal_margin_celsius:min) < 5"}, "promql/fragile"),
         ({"expr": 'absent(up{job="x"})', "hold": ""}, "alerts/absent"),
+        ({"hold": "5m", "expr": "meltguard_gpu_power_watts > 700"}, "alerts/lost_scrape"),
+        ({"hold": "5m"}, "alerts/lost_scrape"),
         ({"summary": "GPU {{ $labels.gpus }}"}, "alerts/template"),
         ({"summary": "", "expr": "max by (pool) (meltguard_gpu_power_watts) > 1"}, "alerts/template"),
         ({"labels": {"heat": "{{ $value }}"}}, "alerts/template"),
@@ -93,6 +95,19 @@ def test_a_mistake_in_an_alert_is_found(changes, check):
     if changes.get("summary") == "":
         changes = {**changes, "summary": "GPU {{ $labels.gpu }}"}
     assert check in of_alert(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hold": "5m", "expr": "last_over_time(meltguard_gpu_power_watts[1m]) > 700"},
+        {"hold": "2m", "expr": "meltguard_gpu_power_watts > 700"},
+        {"hold": "5m", "expr": "last_over_time(meltguard_gpu_up[1m]) == 0 unless on (uuid) meltguard_gpu_mig_enabled"},
+    ],
+)
+def test_a_hold_that_outlasts_lost_scrapes_passes(changes):
+    """A short hold, a range, and what only excuses an alert need no bridge over a lost scrape."""
+    assert "alerts/lost_scrape" not in of_alert(**changes)
 
 
 def test_series_that_are_recorded_twice_and_slow_groups_are_found():

@@ -67,6 +67,15 @@ def test_the_cuda_build_is_not_taken_unasked(bring):
     assert "install" not in calls
 
 
+def test_an_image_for_gpus_takes_the_cuda_build_at_once(bring):
+    """MELTGUARD_TORCH=cuda asks nobody for a CPU build first."""
+    found, calls = bring(MELTGUARD_TORCH="cuda")
+
+    assert found.returncode == 0
+    assert "-m pip install" in calls
+    assert "+cpu" not in calls
+
+
 @pytest.mark.parametrize("variables", [{"CI": "true"}, {"MELTGUARD_TORCH": "any"}])
 def test_ci_takes_the_default_build_rather_than_leave_tests_out(bring, variables):
     """In CI, and where it is asked for, the default build is the last resort, and the run says what it costs."""

@@ -7,12 +7,13 @@ from typer.main import get_command
 
 from controller.cli.main import build_app
 from controller.simulator.scenario import scenario_json_schema
+from exporters.metric_names import ALL_METRICS
 from tools.checks.repository import ROOT
 from tools.docs.pages import FOLDER, reference_pages
 from tools.docs.scenario_reference import unit_of
 from tools.docs.tables import table
 
-PAGES = ("command-line.md", "scenario.md", "scenario.schema.json", "signals.md", "signals.rules.yaml")
+PAGES = ("command-line.md", "metrics.md", "scenario.md", "scenario.schema.json", "signals.md", "signals.rules.yaml")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -35,6 +36,18 @@ def test_pages_do_not_depend_on_the_terminal(columns):
     command = [sys.executable, "-c", program]
     result = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout == repr(reference_pages())
+
+
+def test_every_metric_has_one_row_with_its_type_and_meaning():
+    """Each family of each part stands in the page once, with its type, its unit and what it means."""
+    lines = reference_pages()["metrics.md"].splitlines()
+    for metric in ALL_METRICS:
+        (row,) = [line for line in lines if line.startswith(f"| `{metric.name}` |")]
+        _, _, kind, unit, labels, meaning, _, _ = (cell.strip() for cell in row.replace("\\|", "/").split("|"))
+        assert kind == metric.type.value
+        assert unit == ((metric.unit or "–").replace("_per_", " per "))
+        assert all(label in labels or "GPU" in labels for label in metric.labels)
+        assert meaning == metric.help.replace("|", "/")
 
 
 def test_every_field_of_a_scenario_has_a_row_with_a_meaning():

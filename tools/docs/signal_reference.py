@@ -31,7 +31,10 @@ as serving. A series without its label is left out and named in the operator's p
 
 Up to about a hundred pools nothing has to be set up. Beyond that, let Prometheus record the signals:
 [signals.rules.yaml](signals.rules.yaml) holds the rules, made from the same source as the queries below; one query then
-reads them all. It compares plateaus at %g W; change that number to the power of your GPUs when they are busy.
+reads them all. `--signals auto`, the default, reads the rules while they record anything and looks for them again once
+a minute; `--signals recorded` and `--signals direct` insist. After an upgrade renew the rules: a signal that they do
+not record is absent. The file compares plateaus at %g W; change that number to the power of your GPUs when they are
+busy.
 
 """
 

@@ -11,6 +11,7 @@ from tools.monitoring.recordings import (
     POOL_MARGIN,
     REGION,
     RUNG,
+    bridged,
     of_leader,
 )
 from tools.monitoring.thresholds import (
@@ -31,8 +32,10 @@ _EXPIRE = (
     "The local guards of the pods go on."
 )
 
-_DESIRED = of_leader('meltguard_pool_nodes{state="desired"}')
-_LIMIT = of_leader('meltguard_pool_nodes_limit{bound="max"}')
+_DESIRED = of_leader(bridged('meltguard_pool_nodes{state="desired"}'))
+_LIMIT = of_leader(bridged('meltguard_pool_nodes_limit{bound="max"}'))
+_INPUT = of_leader(bridged("meltguard_controller_input_age_seconds"))
+_WAIT = bridged("meltguard_inference_estimated_wait_seconds")
 _MOVED = of_leader('changes(meltguard_pool_nodes{state="serving"}[15m])')
 
 CONTROLLER_ALERTS: tuple[Alert, ...] = (
@@ -117,7 +120,7 @@ CONTROLLER_ALERTS: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.CONTROLLER,
         board=Board.SCALING,
-        expr=f"max by (cluster, input) {of_leader('meltguard_controller_input_age_seconds')} > {INPUT_AGE}",
+        expr=f"max by (cluster, input) {_INPUT} > {INPUT_AGE}",
         hold="5m",
         summary="The controller's input {{ $labels.input }} is {{ $value | humanizeDuration }} old",
         description="Without it the controller may escalate, but neither restores nor gives nodes back.",
@@ -131,7 +134,7 @@ CONTROLLER_ALERTS: tuple[Alert, ...] = (
         component=Component.CONTROLLER,
         board=Board.SCALING,
         expr=f"max by ({POOL}) {_DESIRED}\n  >= on ({POOL}) max by ({POOL}) {_LIMIT}\n"
-        f"and on ({REGION}) max by ({REGION}) (meltguard_inference_estimated_wait_seconds) > {WAIT_NOTICED}",
+        f"and on ({REGION}) max by ({REGION}) ({_WAIT}) > {WAIT_NOTICED}",
         hold="15m",
         keep="5m",
         summary="Pool {{ $labels.pool }} is at its maximum and requests wait",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.monitoring.model import Alert, Board, Component, Severity
-from tools.monitoring.recordings import POOL_GPUS_MAX, REGION
+from tools.monitoring.recordings import POOL_GPUS_MAX, REGION, bridged
 from tools.monitoring.thresholds import COVERAGE_LOW, DEMAND_QUANTILE, FORECAST_AGE
 from tools.monitoring.wording import CONTROLLER_IN_FLEET, CONTROLLER_IN_REGION
 
@@ -41,7 +41,7 @@ FORECAST_ALERTS: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.FORECAST,
         board=Board.FORECAST,
-        expr=f"min by ({REGION}, tier) (meltguard_forecast_interval_coverage_ratio) < {COVERAGE_LOW}",
+        expr=f"min by ({REGION}, tier) ({bridged('meltguard_forecast_interval_coverage_ratio')}) < {COVERAGE_LOW}",
         hold="1h",
         keep="10m",
         summary="The 90 % interval of the demand forecast for {{ $labels.region }} {{ $labels.tier }} does not hold",

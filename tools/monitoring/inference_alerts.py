@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.monitoring.model import Alert, Board, Component, Severity
-from tools.monitoring.recordings import POOL, REGION
+from tools.monitoring.recordings import POOL, REGION, bridged
 from tools.monitoring.slo import slo_alerts
 from tools.monitoring.thresholds import QUOTA_SHARE, WAIT_LONG
 from tools.monitoring.wording import CONTROLLER_IN_REGION
@@ -16,7 +16,7 @@ INFERENCE_ALERTS: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.INFERENCE,
         board=Board.INFERENCE,
-        expr=f"max by ({POOL}) (meltguard_inference_estimated_wait_seconds) > {WAIT_LONG}",
+        expr=f"max by ({POOL}) ({bridged('meltguard_inference_estimated_wait_seconds')}) > {WAIT_LONG}",
         hold="5m",
         keep="2m",
         summary="Requests at pool {{ $labels.pool }} wait {{ $value | humanizeDuration }}",

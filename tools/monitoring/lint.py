@@ -7,7 +7,7 @@ we export. Run by the tests over the catalogue, over runbooks and over dashboard
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ import promql_parser
 from exporters.metric_names import BY_NAME, MetricType
 from tools.monitoring.labels import LabelReader, Labels, is_vector
 from tools.monitoring.model import Alert, Group, Recording, Severity, duration_seconds
-from tools.monitoring.promql import Selector, parse, selectors, unwrapped, walk
+from tools.monitoring.promql import Selector, children, parse, selectors, unwrapped, walk
 
 SCRAPE_SECONDS = 15
 """The slowest scrape that the rules must work with; the default is 5 s."""
 MAX_GROUP_SECONDS = 300
+LONG_HOLD_SECONDS = 300
+"""From here on holds meet lost scrapes: where one in a hundred is lost, every sixth hold of 20 scrapes meets one."""
 COUNTER_FUNCTIONS = ("rate", "increase", "irate", "resets", "changes", "absent", "count_over_time")
 RATES = ("rate", "increase", "irate")
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
@@ -64,6 +66,10 @@ def lint_groups(groups: tuple[Group, ...]) -> tuple[Finding, ...]:
             found += (Finding(check=check, rule=name, text=text) for check, text in lint_expr(rule.expr, reader))
             if isinstance(rule, Alert):
                 found += (Finding(check=check, rule=name, text=text) for check, text in _lint_alert(rule, reader))
+                found += (
+                    Finding(check="alerts/lost_scrape", rule=name, text=text)
+                    for text in _fragile_holds(rule, recordings)
+                )
     return (*found, *_duplicates(recordings))
 
 
@@ -207,6 +213,34 @@ def _lint_alert(alert: Alert, reader: LabelReader) -> Iterator[tuple[str, str]]:
         for query in _QUERY.findall(text):
             if "%" not in query or "%q" in query:
                 yield from lint_expr(query.replace("%q", '"x"'), reader)
+
+
+def _fragile_holds(alert: Alert, recordings: tuple[Recording, ...]) -> Iterator[str]:
+    if not alert.hold or duration_seconds(alert.hold) < LONG_HOLD_SECONDS:
+        return
+    exprs = {recording.record: recording.expr for recording in recordings}
+    for metric in sorted(set(_instants(parse(alert.expr), exprs))):
+        yield (
+            f"one lost scrape of {metric} begins the hold of {alert.hold} anew; take last_over_time({metric}[1m]), "
+            "or a rate"
+        )
+
+
+def _instants(node: Any, exprs: Mapping[str, str]) -> Iterator[str]:
+    """Yield the metrics of ours whose absence for one evaluation ends an expression, through recorded series."""
+    node = unwrapped(node)
+    match node:
+        case promql_parser.VectorSelector() if node.name in exprs:
+            yield from _instants(parse(exprs[str(node.name)]), exprs)
+        case promql_parser.VectorSelector() if node.name in BY_NAME:
+            yield str(node.name)
+        case promql_parser.BinaryExpr() if str(node.op) == "unless":
+            yield from _instants(node.lhs, exprs)
+        case promql_parser.SubqueryExpr():
+            return
+        case _:
+            for child in children(node):
+                yield from _instants(child, exprs)
 
 
 def _compares(node: Any) -> bool:

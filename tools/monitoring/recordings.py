@@ -28,12 +28,24 @@ RUNG = "region:meltguard_controller_rung:max"
 CROSSINGS = "region:meltguard_controller_rung_crossings:changes1h"
 
 
+def bridged(selector: str) -> str:
+    """Return PromQL of a gauge that outlasts lost scrapes, of which one would set a long hold back to its beginning.
+
+    Args:
+        selector: The gauge.
+
+    Returns:
+        Its last value within four scrapes.
+    """
+    return f"last_over_time({selector}[1m])"
+
+
 def of_leader(vector: str) -> str:
     """Return PromQL of a vector as the leader says it.
 
     A replica that led once goes on showing the rung, the nodes and the inputs of its last pass.
     """
-    return f"({vector} and on (cluster, job, instance) meltguard_controller_leader == 1)"
+    return f"({vector} and on (cluster, job, instance) {bridged('meltguard_controller_leader')} == 1)"
 
 
 # Stock dcgm-exporter has no margin; its slowdown limit is an optional field. Its labels are brought to ours.
@@ -95,15 +107,16 @@ _PER_POOL: tuple[Recording, ...] = (
     ),
 )
 
-_LIMIT = of_leader('meltguard_pool_nodes_limit{bound="max"}')
-_DESIRED = of_leader('meltguard_pool_nodes{state="desired"}')
-_SERVING = of_leader('meltguard_pool_nodes{state="serving"}')
+_LIMIT = of_leader(bridged('meltguard_pool_nodes_limit{bound="max"}'))
+_DESIRED = of_leader(bridged('meltguard_pool_nodes{state="desired"}'))
+_GPUS_PER_NODE = of_leader(bridged("meltguard_pool_gpus_per_node"))
+_SERVING = of_leader(bridged('meltguard_pool_nodes{state="serving"}'))
 
 _CONTROLLER: tuple[Recording, ...] = (
     Recording(record=RUNG, expr=f"max by ({REGION}) {of_leader('meltguard_controller_rung')}"),
     Recording(
         record=POOL_GPUS_MAX,
-        expr=f"max by ({POOL}) {_LIMIT}\n  * on ({POOL}) max by ({POOL}) {of_leader('meltguard_pool_gpus_per_node')}",
+        expr=f"max by ({POOL}) {_LIMIT}\n  * on ({POOL}) max by ({POOL}) {_GPUS_PER_NODE}",
     ),
     Recording(
         record="pool:meltguard_pool_nodes_waited_for:count",

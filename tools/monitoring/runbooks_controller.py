@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.monitoring import orders
 from tools.monitoring.runbook import Runbook, Step
 from tools.monitoring.thresholds import (
     ACTIONS_FAILED,
@@ -39,11 +40,11 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="Why? The decision names inputs, constraints and the rejected alternatives.",
-                command="meltguard explain DECISION_ID",
+                command=orders.EXPLAIN,
             ),
             Step(
                 text="It is wrong: lift the rung by hand, for a limited time and with a reason.",
-                command="meltguard lift --help",
+                command=orders.lift("not needed"),
             ),
         ),
         verify="The rung is below 3 everywhere:",
@@ -75,7 +76,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="Call the facility: cooling of the region."),
             Step(
                 text="Approve rung 7, which touches paying users and drains the hottest nodes; it expires by itself.",
-                command="meltguard approve --help",
+                command=orders.approve(),
             ),
             Step(
                 text="Or drain the hottest nodes yourself.",
@@ -103,9 +104,9 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="What do the decisions say? Compare the reasons of entering and leaving.",
-                command="meltguard report --since 2h",
+                command=orders.EXPLAIN,
             ),
-            Step(text="Hold the rung by hand until the cause is found.", command="meltguard limit --help"),
+            Step(text="Hold the rung by hand until the cause is found.", command=orders.limit(4, "it flaps")),
             Step(
                 text="Widen the distance between `enter` and `exit`, or the dwell, in the policy.",
                 command="kubectl -n meltguard-system edit surge POLICY",
@@ -163,7 +164,8 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             ),
             Step(
                 text="The API server refuses them: check it, and the operator's permissions.",
-                command="meltguard doctor",
+                command="kubectl get --raw /readyz; kubectl -n meltguard-system auth can-i update leases "
+                "--as=system:serviceaccount:meltguard-system:meltguard-operator",
             ),
         ),
         verify="Exactly one leads:",
@@ -207,7 +209,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         blast="Do the rules that it reads still record?",
         blast_query="meltguard_rules:loaded:info",
         steps=(
-            Step(text="Does Prometheus answer the operator?", command="meltguard doctor"),
+            Step(text="Does Prometheus answer the operator? It says what did not work.", command=_LOG),
             Step(
                 text="Run the input's query by hand; the policy holds it.",
                 command="kubectl -n meltguard-system get surge POLICY -o jsonpath='{.spec.signals}'",
@@ -229,7 +231,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         blast="Estimated wait by region, in seconds:",
         blast_query="max by (region) (meltguard_inference_estimated_wait_seconds)",
         steps=(
-            Step(text="What would one more node be worth?", command="meltguard plan"),
+            Step(text="Which bound holds, and what would change the decision?", command=orders.EXPLAIN),
             Step(
                 text="Raise the maximum, if quota and budget allow.",
                 command='kubectl -n meltguard-system patch gpool POOL --type=merge -p \'{"spec": {"maxNodes": '

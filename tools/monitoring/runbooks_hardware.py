@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.monitoring import orders
 from tools.monitoring.runbook import Runbook, Step
 from tools.monitoring.thresholds import (
     BRAKE_SHARE,
@@ -57,10 +58,10 @@ HARDWARE_RUNBOOKS: tuple[Runbook, ...] = (
                 "- pool:meltguard_gpu_inlet_temperature_estimate_celsius:p95 offset 1d'",
             ),
             Step(text="One GPU or node: drain it and have its fans and air path looked at.", command=_DRAIN),
-            Step(text="A pool: see what the controller plans, and why.", command="meltguard plan --check"),
+            Step(text="A pool: see what the controller decided last, and why.", command=orders.EXPLAIN),
             Step(
                 text="It does not act though it should: set a rung by hand, for a limited time and with a reason.",
-                command="meltguard limit --help",
+                command=orders.limit(4, "margin is low"),
             ),
         ),
         verify="The margin stays above the threshold for ten minutes:",
@@ -99,10 +100,12 @@ HARDWARE_RUNBOOKS: tuple[Runbook, ...] = (
                 "meltguard_flags_revision)'",
             ),
             Step(text="One GPU or node: drain it.", command=_DRAIN),
-            Step(text="A pool, and the rung does not rise: raise it by hand.", command="meltguard limit --help"),
+            Step(
+                text="A pool, and the rung does not rise: raise it by hand.", command=orders.limit(5, "GPUs slow down")
+            ),
             Step(
                 text="Rung 6 is in force and it still burns: approve rung 7. An approval expires by itself.",
-                command="meltguard approve --help",
+                command=orders.approve(),
             ),
         ),
         verify="Nothing is slowed down any more:",
@@ -138,7 +141,7 @@ HARDWARE_RUNBOOKS: tuple[Runbook, ...] = (
                 "(meltguard_controller_input_age_seconds)'",
             ),
             Step(text="One GPU or node: drain it before it slows down.", command=_DRAIN),
-            Step(text="A pool: set a rung by hand, for a limited time.", command="meltguard limit --help"),
+            Step(text="A pool: set a rung by hand, for a limited time.", command=orders.limit(4, "slowdown is near")),
         ),
         verify="No GPU is within the time, or the rung answers:",
         verify_query="min by (region) (meltguard_gpu_seconds_to_slowdown)",
@@ -174,7 +177,8 @@ HARDWARE_RUNBOOKS: tuple[Runbook, ...] = (
             Step(text="Call the facility; do not reboot.", command=""),
             Step(text="One node: drain it, so that work goes where power is.", command=_DRAIN),
             Step(
-                text="A rack: keep scale-in of the other pools back until it is over.", command="meltguard pause --help"
+                text="A rack: keep scale-in of the other pools back until it is over.",
+                command=orders.pause("gpool/POOL", "scaleIn"),
             ),
         ),
         verify="No GPU is braked:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.monitoring import orders
 from tools.monitoring.runbook import Runbook, Step
 from tools.monitoring.thresholds import QUOTA_SHARE, TRAFFIC_FLOOR, WAIT_LONG
 
@@ -26,9 +27,9 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
         blast_query="max by (region, pool) (meltguard_inference_queue_oldest_age_seconds)",
         steps=(
             Step(text="Are pods missing?", command=_PODS),
-            Step(text="Does the controller see it?", command="meltguard plan --check"),
+            Step(text="Does the controller see it?", command=orders.EXPLAIN),
             Step(text="It does, and nodes are late: see NodePoolProvisioningStuck and NodePoolAtMax."),
-            Step(text="Shed by hand, for a limited time.", command="meltguard limit --help"),
+            Step(text="Shed by hand, for a limited time.", command=orders.limit(5, "the queue is full")),
         ),
         verify="The wait is short again:",
         verify_query="max by (pool) (meltguard_inference_estimated_wait_seconds)",
@@ -64,7 +65,10 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
                 text="A release of the model was rolled out: take it back.",
                 command="kubectl -n meltguard-system rollout undo deployment/meltguard-inference",
             ),
-            Step(text="Demand is too high: shed the lowest tiers by hand.", command="meltguard limit --help"),
+            Step(
+                text="Demand is too high: shed the lowest tiers by hand.",
+                command=orders.limit(5, "first tokens are late"),
+            ),
         ),
         verify="The short window is below the limit:",
         verify_query="region:meltguard_inference_first_token_slow:ratio_rate5m",
@@ -93,7 +97,7 @@ INFERENCE_RUNBOOKS: tuple[Runbook, ...] = (
                 command="kubectl describe surge -n meltguard-system",
             ),
             Step(text="`contended`: are nodes on their way?", command="kubectl -n meltguard-system get gpool -o wide"),
-            Step(text="Limit the free tier harder, by hand.", command="meltguard limit --help"),
+            Step(text="Limit the free tier harder, by hand.", command=orders.limit(6, "paying users are refused")),
             Step(text="Pods are missing or draining.", command=_PODS),
         ),
         verify="The short window is below the limit:",

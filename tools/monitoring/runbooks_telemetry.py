@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.monitoring import orders
 from tools.monitoring.runbook import Runbook, Step
 from tools.monitoring.thresholds import (
     BLIND_SHARE,
@@ -104,7 +105,10 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
                 text="A release of the exporter was rolled out: take it back.",
                 command="kubectl -n meltguard-nodes rollout undo daemonset/meltguard-exporter",
             ),
-            Step(text="Until it is back, keep what is: no scale-in, no restore.", command="meltguard pause --help"),
+            Step(
+                text="Until it is back, keep what is: no scale-in, no restore.",
+                command=orders.pause("surge/POLICY", "all"),
+            ),
         ),
         verify="The targets are back:",
         verify_query='sum by (pool) (up{job="meltguard-exporter"})',
@@ -137,7 +141,7 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
             "(sum by (cluster, region) (pool:meltguard_pool_gpus_max:sum) > 0)"
         ),
         steps=(
-            Step(text="What does the controller plan, and what will it cost whom?", command="meltguard plan"),
+            Step(text="What has the controller decided, and what does it cost whom?", command=orders.EXPLAIN),
             Step(
                 text="Is there quota and budget for more nodes? Raise the pool's maximum.",
                 command='kubectl -n meltguard-system patch gpool POOL --type=merge -p \'{"spec": {"maxNodes": '
@@ -165,7 +169,10 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
                 text="What does the operator say?",
                 command="kubectl -n meltguard-system logs deploy/meltguard-operator --since=15m | grep -i forecast",
             ),
-            Step(text="Do the queries of the policy return data?", command="meltguard doctor"),
+            Step(
+                text="Do the queries of the policy return data? Its conditions say which does not.",
+                command="kubectl -n meltguard-system get surge POLICY -o jsonpath='{.status.conditions}'",
+            ),
             Step(
                 text="Run the forecast by hand on the same query.",
                 command="meltguard forecast --prometheus \"$PROMETHEUS\" --signups-query 'QUERY_OF_THE_POLICY'",
@@ -188,7 +195,7 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
         steps=(
             Step(
                 text="Backtest the model on your own history against the named baselines.",
-                command="meltguard backtest --help",
+                command="meltguard backtest --requests HISTORY.csv:requests --horizon 60m",
             ),
             Step(
                 text="Until it holds again, plan with a higher quantile.",

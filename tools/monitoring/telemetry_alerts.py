@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.monitoring.model import Alert, Board, Component, Severity
-from tools.monitoring.recordings import EXPORTER_JOB, NODE, POOL, of_leader
+from tools.monitoring.recordings import EXPORTER_JOB, NODE, POOL, bridged, of_leader
 from tools.monitoring.thresholds import BLIND_SHARE, SNAPSHOT_AGE
 from tools.monitoring.wording import CONTROLLER_IN_FLEET, CONTROLLER_IN_REGION
 
@@ -17,7 +17,7 @@ _UNREAD = (
     ' (meltguard_gpu_up{reason=~"stuck|stale|implausible|driver_gone|no_library|collector_stuck"}) == 0) > 0'
 )
 
-_READY = of_leader('meltguard_pool_nodes{state="ready"}')
+_READY = of_leader(bridged('meltguard_pool_nodes{state="ready"}'))
 
 TELEMETRY_ALERTS: tuple[Alert, ...] = (
     Alert(
@@ -38,7 +38,7 @@ TELEMETRY_ALERTS: tuple[Alert, ...] = (
         severity=Severity.WARNING,
         component=Component.TELEMETRY,
         board=Board.PIPELINE,
-        expr=f'max by ({POOL}) (meltguard_pool_nodes{{state="ready"}})\n  - on ({POOL}) count by ({POOL}) ({_UP}) > 0',
+        expr=f"max by ({POOL}) {_READY}\n  - on ({POOL}) count by ({POOL}) ({_UP}) > 0",
         hold="10m",
         labels={"scope": "discovery"},
         summary="{{ $value | humanize }} ready nodes of pool {{ $labels.pool }} have no exporter that Prometheus knows",

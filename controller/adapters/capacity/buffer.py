@@ -22,6 +22,7 @@ DECISION = "meltguard.dev/decision-id"
 EPOCH = "meltguard.dev/writer-epoch"
 APPLY_PATCH = "application/apply-patch+yaml"
 FIELD_MANAGER = "meltguard"
+FORBIDDEN = 403
 
 
 class BufferAdapter:
@@ -51,11 +52,14 @@ class BufferAdapter:
         place, address = _place(pool, target), self._addresses.find(target)
         for missing in (place, address):
             if isinstance(missing, NoAddress) and missing.answered:
-                nothing = PoolSize(desired=None, written=None, created=None, ready=None, messages=(missing.text,))
-                return Sample.fresh(nothing, now)
+                return Sample.fresh(_unknown(missing.text), now)
         if isinstance(place, NoAddress) or isinstance(address, NoAddress):
             return Sample.absent()
         buffer, owned = self._api.call("GET", place.path), self._api.call("GET", address.path)
+        for answer, what in ((buffer, f"CapacityBuffer {place.name}"), (owned, target.text)):
+            if answer.status == FORBIDDEN:
+                text = receipt_of_answer(answer, what).text
+                return Sample.fresh(_unknown(text), now)
         if not (buffer.ok or buffer.status == 404) or not owned.ok:
             return Sample.absent()
         created = fields.number(owned.body, "status", "nodes")
@@ -93,6 +97,8 @@ class BufferAdapter:
             return SizeReceipt(outcome=WriteOutcome.REJECTED, text=place.text)
         size = self.read(order.pool, target, now).value
         held = self._api.call("GET", place.path)
+        if held.status == FORBIDDEN:
+            return receipt_of_answer(held, f"CapacityBuffer {place.name}")
         if size is None or not (held.ok or held.status == 404):
             return SizeReceipt(outcome=WriteOutcome.TIME_OUT, text=f"{target.text}: its buffer cannot be read")
         epoch = fields.number(held.body, "metadata", "annotations", EPOCH) or 0
@@ -103,7 +109,8 @@ class BufferAdapter:
             return SizeReceipt(outcome=WriteOutcome.CONFLICT, text=f"{target.text}: its buffer changed meanwhile")
         base = None if size.desired is None else size.desired - (size.written or 0)
         if base is None:
-            return SizeReceipt(outcome=WriteOutcome.REJECTED, text=f"{target.text}: says nothing about its size")
+            text = "; ".join(size.messages) or f"{target.text}: says nothing about its size"
+            return SizeReceipt(outcome=WriteOutcome.REJECTED, text=text)
         return self._apply(order, place, base=base, replicas=max(order.to_nodes - base, 0), held=size)
 
     def _apply(self, order: SizeOrder, place: Address, *, base: int, replicas: int, held: PoolSize) -> SizeReceipt:
@@ -123,10 +130,19 @@ class BufferAdapter:
         }
         path = f"{place.path}?fieldManager={FIELD_MANAGER}&force=false{'&dryRun=All' if order.dry_run else ''}"
         answer = self._api.call("PATCH", path, body=body, content_type=APPLY_PATCH)
+        if answer.status == FORBIDDEN and held.revision is None and "cannot" not in answer.message:
+            # The API refuses an apply that creates without saying why.
+            text = f'CapacityBuffer {name}: the service account cannot create resource "capacitybuffers"'
+            return SizeReceipt(outcome=WriteOutcome.REJECTED, text=text)
         if not answer.ok:
             return receipt_of_answer(answer, f"CapacityBuffer {name}")
         text = f"CapacityBuffer {name}: {held.written} to {replicas} replicas beside {base} nodes"
         return SizeReceipt(outcome=WriteOutcome.DONE, text=text, wrote=not order.dry_run)
+
+
+def _unknown(text: str) -> PoolSize:
+    """Return the size of a pool of which nothing is known but why."""
+    return PoolSize(desired=None, written=None, created=None, ready=None, messages=(text,))
 
 
 def _place(pool: PoolTarget, target: ObjectReference) -> Address | NoAddress:

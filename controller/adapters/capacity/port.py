@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -74,15 +73,23 @@ class ClusterCapacity:
             Their sizes, by pool.
         """
         once = ReadOnce(self._api)
-        targets = [pool.target for pool in pools if isinstance(pool.target, ObjectReference)]
-        addresses = [address for target in targets if isinstance(address := self._addresses.find(target), Address)]
-        for collection, count in Counter(address.collection for address in addresses).items():
-            if count >= MIN_LISTED:
-                once.list_ahead(collection)
+        together: dict[str, list[str]] = {}
+        for pool in pools:
+            address = self._addresses.find(pool.target) if isinstance(pool.target, ObjectReference) else None
+            if isinstance(address, Address):
+                together.setdefault(address.collection, []).append(pool.pool)
+        slow = {
+            names[0]: problem
+            for collection, names in together.items()
+            if len(names) >= MIN_LISTED and (problem := once.list_ahead(collection)) is not None
+        }
         reader = ClusterCapacity(once, self._aws, addresses=self._addresses)
         with ThreadPoolExecutor(NUM_READERS, thread_name_prefix="capacity-read") as workers:
             sizes = workers.map(lambda pool: reader.read(pool, now), pools)
-            return dict(zip((pool.pool for pool in pools), sizes, strict=True))
+            found = dict(zip((pool.pool for pool in pools), sizes, strict=True))
+        for name, problem in slow.items():
+            found[name] = _with_message(found[name], f"its kind is read one by one: {problem}")
+        return found
 
     def set_size(self, order: SizeOrder, now: datetime) -> SizeReceipt:
         """Carry out an order.
@@ -125,3 +132,10 @@ class ClusterCapacity:
                 return self._aws.set_size(order, target, now)
             case UnbuiltTarget() as target:
                 return refuse_unbuilt(target)
+
+
+def _with_message(size: Sample[PoolSize], text: str) -> Sample[PoolSize]:
+    """Return a size that also says something of its kind; one that is not known says nothing."""
+    if size.value is None:
+        return size
+    return replace(size, value=replace(size.value, messages=(*size.value.messages, text)))

@@ -13,6 +13,7 @@ from controller.adapters.ports import ApiAnswer, JsonObject, KubernetesApi
 
 PAGE_SIZE = 500
 MAX_PAGES = 100
+FORBIDDEN = 403
 
 
 class ReadOnce:
@@ -30,20 +31,28 @@ class ReadOnce:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def list_ahead(self, collection: str) -> None:
-        """Read a whole collection; where that fails its objects are read one by one."""
+    def list_ahead(self, collection: str) -> str | None:
+        """Read a whole collection; where that fails its objects are read one by one.
+
+        Args:
+            collection: Its path.
+
+        Returns:
+            Which right is missing, in one sentence; None when none is.
+        """
         page = ""
         for _ in range(MAX_PAGES):
             answer = self._api.call("GET", f"{collection}?limit={PAGE_SIZE}{page}")
             if not answer.ok:
-                return
+                return answer.message if answer.status == FORBIDDEN else None
             for row in fields.rows(answer.body, "items"):
                 path = f"{collection}/{fields.text(row, 'metadata', 'name')}"
                 self._known[path] = ApiAnswer(status=200, body=dict(row))
             token = fields.text(answer.body, "metadata", "continue")
             if not token:
-                return
+                return None
             page = f"&continue={token}"
+        return None
 
     def call(
         self, method: str, path: str, *, body: JsonObject | None = None, content_type: str = "application/json"

@@ -98,19 +98,19 @@ class ScaleAdapter:
     def _scale(self, order: SizeOrder, target: ObjectReference, found: _Found, revision: str) -> SizeReceipt:
         """Write the size, after choosing which machines go where that is possible."""
         before = fields.number(found.body, "spec", "replicas")
-        note = ""
+        warning = ""
         if chooses_victims(target) and not order.dry_run:
-            note = self._mark(order, target, found, num_victims=max((before or 0) - order.to_nodes, 0))
+            warning = self._mark(order, target, found, num_victims=max((before or 0) - order.to_nodes, 0))
         body: JsonObject = {"metadata": {"resourceVersion": revision}, "spec": {"replicas": order.to_nodes}}
         path = f"{found.address.scale_path}?fieldManager={FIELD_MANAGER}{'&dryRun=All' if order.dry_run else ''}"
         answer = self._api.call("PATCH", path, body=body, content_type=MERGE_PATCH)
         if answer.ok:
-            text = f"{target.text}: {before} to {order.to_nodes} replicas{note}"
-            return SizeReceipt(outcome=WriteOutcome.DONE, text=text, wrote=not order.dry_run)
+            text = f"{target.text}: {before} to {order.to_nodes} replicas" + (f" ({warning})" if warning else "")
+            return SizeReceipt(outcome=WriteOutcome.DONE, text=text, wrote=not order.dry_run, warning=warning)
         return self._looked_up(order, target, found.address, answer)
 
     def _mark(self, order: SizeOrder, target: ObjectReference, found: _Found, *, num_victims: int) -> str:
-        """Choose the machines that go; return what to add to the receipt."""
+        """Choose the machines that go; return why that could not be done, empty when it was."""
         problem = mark_victims(
             self._api,
             target,
@@ -118,7 +118,7 @@ class ScaleAdapter:
             hottest_nodes=order.hottest_nodes,
             num_victims=num_victims,
         )
-        return "" if problem is None else f" ({problem})"
+        return problem or ""
 
     def _looked_up(self, order: SizeOrder, target: ObjectReference, address: Address, answer: ApiAnswer) -> SizeReceipt:
         """Return the receipt of a write without a good answer; one whose answer was lost may still have had effect."""

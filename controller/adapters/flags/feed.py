@@ -73,6 +73,7 @@ class FlagFeed:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self.problem: str | None = None
+        self.watch_problem: str | None = None
 
     def start(self) -> None:
         """Begin to carry."""
@@ -121,11 +122,13 @@ class FlagFeed:
         while not self._stopping.is_set():
             try:
                 for event in self._watch(path):
+                    self.watch_problem = None
                     body = event.get("object")
                     if event.get("type") in ("ADDED", "MODIFIED") and isinstance(body, dict):
                         self.carry(self._store.parse(body))
                     if self._stopping.is_set():
                         return
-            except ControllerError:
-                pass  # The reads go on and say what is wrong; the watch is only there to be quick.
+            except ControllerError as error:
+                # The reads go on; the watch is only there to be quick.
+                self.watch_problem = f"changes of flags are streamed late: {error}"
             self._stopping.wait(self._settings.retry_seconds)

@@ -172,6 +172,13 @@ def pool_state(
             stale_after_seconds=stale_after_seconds,
             contradictory=doubtful or table.contradicts((name,), Signal.PLATEAU, Signal.RESISTANCE, Signal.LIMIT),
         ),
+        guard_ratio=sample(
+            table.get(Signal.GUARD, name),
+            table.get(Signal.GUARD_AT, name),
+            now,
+            stale_after_seconds=stale_after_seconds,
+            contradictory=table.contradicts((name,), Signal.GUARD),
+        ),
         conditions=frozenset() if size is None else size.conditions,
     )
 

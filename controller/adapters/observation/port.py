@@ -13,7 +13,7 @@ from controller.adapters.observation.arrivals import LeadPrior, lead_times, note
 from controller.adapters.observation.pools import PoolEvidence, count_nodes, nodes_by_pool, pool_state
 from controller.adapters.observation.reading import Table, split_recorded, tabulate
 from controller.adapters.observation.regions import region_states
-from controller.adapters.observation.signals import Signal, SignalSettings, queries, recorded_query
+from controller.adapters.observation.signals import Signal, SignalSettings, SignalSource, queries, recorded_query
 from controller.adapters.ports import CapacityPort, FlagPort, NodeFacts, NodeSource, Observed, PoolSize
 from controller.adapters.prometheus import Answer, PrometheusClient
 from controller.adapters.targets import PoolTarget
@@ -30,15 +30,17 @@ class ObservationSettings:
 
     Attributes:
         selector: Label matchers that every series must carry; empty asks all.
-        recorded: Ask once for all recording rules instead of for each query behind them.
+        source: Ask once for all recording rules, or for each query behind them.
         num_queries: Queries that are under way at once.
         metrics_seconds: No query is begun later than this after the first.
+        rules_again_seconds: Time after which rules that had recorded nothing are looked for again.
     """
 
     selector: str = ""
-    recorded: bool = False
+    source: SignalSource = SignalSource.AUTO
     num_queries: int = 4
     metrics_seconds: float = 5.0
+    rules_again_seconds: float = 60.0
 
 
 class ClusterObservation:
@@ -74,6 +76,7 @@ class ClusterObservation:
         self._propagation_seconds = before.propagation_seconds
         self._priors: dict[str, LeadPrior] = {}
         self._flags_in_force: tuple[FlagInForce, ...] = ()
+        self._no_rules_until = float("-inf")
 
     @property
     def learned(self) -> Learned:
@@ -112,7 +115,7 @@ class ClusterObservation:
         self._priors = {spec.name: _prior(spec) for spec in policy.pools}
         self._records = {name: record for name, record in self._records.items() if name in self._priors}
         targets = {pool.pool: pool for pool in pools}
-        problems = [*_short(table.problems), *_size_problems(sizes), *_node_problems(nodes)]
+        problems = [*_size_problems(sizes), *_node_problems(nodes)]
         states, leads = [], []
         for spec in policy.pools:
             target = targets.get(spec.name)
@@ -134,7 +137,8 @@ class ClusterObservation:
             sizes=sizes,
             lead_times=tuple(leads),
             hottest_nodes=_hottest(table),
-            problems=tuple(problems),
+            problems=tuple(_short(table.problems)),
+            pool_problems=tuple(problems),
         )
 
     def _pool(
@@ -157,13 +161,27 @@ class ClusterObservation:
         return state, lead
 
     def _ask(self, policy: Policy, now: datetime) -> Mapping[Signal, Answer]:
-        """Ask for every signal; once one is not answered in time, those that follow are not asked in this pass."""
+        """Ask for every signal."""
         settings = SignalSettings(
             busy_watts=policy.capacity.busy_watts_per_gpu,
             selector=self._settings.selector,
         )
-        if self._settings.recorded:
-            return split_recorded(self._prometheus.instant(recorded_query(settings), now))
+        recorded = self._ask_rules(settings, now)
+        return self._ask_directly(settings, now) if recorded is None else recorded
+
+    def _ask_rules(self, settings: SignalSettings, now: datetime) -> Mapping[Signal, Answer] | None:
+        """Ask for all that rules have recorded; None where each signal is to be asked directly."""
+        source, at = self._settings.source, time.monotonic()
+        if source is SignalSource.DIRECT or (source is SignalSource.AUTO and at < self._no_rules_until):
+            return None
+        answer = self._prometheus.instant(recorded_query(settings), now)
+        if source is SignalSource.AUTO and answer.problem is None and not answer.readings:
+            self._no_rules_until = at + self._settings.rules_again_seconds
+            return None
+        return split_recorded(answer)
+
+    def _ask_directly(self, settings: SignalSettings, now: datetime) -> Mapping[Signal, Answer]:
+        """Ask for one signal after the other; once one is not answered in time, the rest is left out."""
         wanted = queries(settings)
         until = time.monotonic() + self._settings.metrics_seconds
         silent = False

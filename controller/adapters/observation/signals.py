@@ -19,10 +19,12 @@ from exporters.metric_names import (
     GPU_THERMAL_RESISTANCE,
     GPU_THROTTLED,
     INFERENCE_ESTIMATED_WAIT,
+    INFERENCE_GUARD_READING_AGE,
     INFERENCE_IMAGES,
     INFERENCE_QUEUE_DEPTH,
     INFERENCE_READY,
     INFERENCE_REQUESTS,
+    INFERENCE_THERMAL_GUARD,
 )
 
 LOW_LEVEL = 0.1
@@ -34,8 +36,18 @@ SLOW_POWER_WINDOW = "4m"
 """Power that the heat sink remembers, about two of its time constants; the die follows the present power."""
 TREND_WINDOW = "10m"
 NUM_HOTTEST_NODES = 4
+GUARD_READING_SECONDS = 30
+"""A pod whose guard read its GPU longer ago than this does not count as guarded."""
 RULE_PREFIX = "meltguard:"
 THERMAL_REASONS = "sw_thermal|hw_thermal"
+
+
+class SignalSource(StrEnum):
+    """Where signals come from: AUTO takes the recorded ones while there are any, else asks directly."""
+
+    AUTO = "auto"
+    RECORDED = "recorded"
+    DIRECT = "direct"
 
 
 class Signal(StrEnum):
@@ -58,6 +70,8 @@ class Signal(StrEnum):
     LIMIT = "pool_limit_celsius"
     TREND = "pool_plateau_trend_celsius_per_second"
     SERVING_NODES = "pool_serving_nodes"
+    GUARD = "pool_guard_ratio"
+    GUARD_AT = "pool_guard_timestamp_seconds"
     HOTTEST = "pool_hottest_nodes_celsius"
     FIRST_RATE = "tier_first_attempts_per_second"
     FIRST_AT = "tier_first_attempts_timestamp_seconds"
@@ -104,6 +118,9 @@ def queries(settings: SignalSettings) -> dict[Signal, str]:
     throttled = series(GPU_THROTTLED.name, f'reason=~"{THERMAL_REASONS}"')
     # Without both labels nobody knows on which node a pod stands; all of them would be taken for one.
     ready = series(INFERENCE_READY.name, 'pool!="",node!=""')
+    # A pool is guarded when each of its pods is: one without a guard shows a ratio of 1 and no reading.
+    guard, read = series(INFERENCE_THERMAL_GUARD.name), series(INFERENCE_GUARD_READING_AGE.name)
+    guarded = f"count by (pool) ({read} <= {GUARD_READING_SECONDS}) == count by (pool) ({guard})"
     return {
         Signal.MARGIN_MINIMUM: f"min by (pool) ({margin})",
         Signal.MARGIN_LOW: low,
@@ -122,6 +139,8 @@ def queries(settings: SignalSettings) -> dict[Signal, str]:
         Signal.LIMIT: f"quantile by (pool) (0.5, {series(GPU_TEMPERATURE.name)} + {margin})",
         Signal.TREND: f"quantile by (pool) (0.5, {trend})",
         Signal.SERVING_NODES: f"count by (pool) (max by (pool, node) ({ready}) == 1)",
+        Signal.GUARD: f"avg by (pool) ({guard}) and on (pool) ({guarded})",
+        Signal.GUARD_AT: f"max by (pool) (timestamp({guard}))",
         Signal.HOTTEST: f"bottomk by (pool) ({NUM_HOTTEST_NODES}, min by (pool, node) ({margin}))",
         Signal.FIRST_RATE: f"sum by (region, tier) (rate({first}[{RATE_WINDOW}]))",
         Signal.FIRST_AT: f"max by (region, tier) (timestamp({first}))",

@@ -47,6 +47,7 @@ _POLICY_COLUMNS = (
     ("Doing", "string", ".status.doing", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("Why", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
+    ("Limits-end", "string", ".status.activeMitigations[0].expiresAt", 1),
     ("Doubling", "integer", ".status.surge.doublingSeconds", 1),
     ("Breaker", "string", '.status.conditions[?(@.type=="BreakerOpen")].status', 1),
     ("Paused", "string", '.status.conditions[?(@.type=="Paused")].reason', 1),

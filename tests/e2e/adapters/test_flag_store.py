@@ -11,6 +11,7 @@ from controller.adapters.flags.feature_flag import FeatureFlagProjection
 from controller.adapters.flags.store import ConfigMapFlagStore
 from controller.adapters.ports import RenderedFlags, WriteOutcome
 from controller.types import Rung
+from tests.cluster_definitions import FEATURE_FLAG_DEFINITION
 from tests.flag_samples import first_of, rendered
 from tests.kubernetes_transport import DirectApi
 from tests.planning_samples import NOW
@@ -161,65 +162,6 @@ def test_an_api_that_does_not_answer_is_absent_and_unknown(api_fault_proxy, cont
 
     assert proxied.read(NOW).value is None
     assert proxied.write(flags_of(1), epoch=1, token="", now=NOW).outcome is WriteOutcome.TIME_OUT
-
-
-FEATURE_FLAG_DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "featureflags.core.openfeature.dev"},
-    "spec": {
-        "group": "core.openfeature.dev",
-        "scope": "Namespaced",
-        "names": {"plural": "featureflags", "singular": "featureflag", "kind": "FeatureFlag"},
-        "versions": [
-            {
-                "name": "v1beta1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {
-                                "type": "object",
-                                "properties": {
-                                    "flagSpec": {
-                                        "type": "object",
-                                        "properties": {
-                                            "metadata": {
-                                                "type": "object",
-                                                "x-kubernetes-preserve-unknown-fields": True,
-                                            },
-                                            "flags": {
-                                                "type": "object",
-                                                "additionalProperties": {
-                                                    "type": "object",
-                                                    "required": ["defaultVariant", "state", "variants"],
-                                                    "properties": {
-                                                        "defaultVariant": {"type": "string"},
-                                                        "state": {"type": "string", "enum": ["ENABLED", "DISABLED"]},
-                                                        "variants": {
-                                                            "type": "object",
-                                                            "x-kubernetes-preserve-unknown-fields": True,
-                                                        },
-                                                        "targeting": {
-                                                            "type": "object",
-                                                            "x-kubernetes-preserve-unknown-fields": True,
-                                                        },
-                                                    },
-                                                },
-                                            },
-                                        },
-                                    }
-                                },
-                            }
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from controller.adapters.observation.port import ClusterObservation, ObservationSettings
-from controller.adapters.observation.signals import SignalSettings, recording_rules
+from controller.adapters.observation.signals import SignalSettings, SignalSource, recording_rules
 from controller.adapters.ports import NodeFacts, Observed, PoolSize, SizeOrder, SizeReceipt
 from controller.adapters.prometheus import PrometheusClient
 from controller.adapters.targets import ObjectReference, PoolTarget
@@ -32,6 +32,7 @@ class Exposition:
         """Serve the small fleet."""
         self.margin_shift = 0.0
         self.extra = ""
+        self.guard_age = 1.0
         self.requests = 1000.0
         outer = self
 
@@ -75,6 +76,10 @@ class Exposition:
         lines.append(f'meltguard_inference_requests_received_total{{{first},outcome="admitted"}} {self.requests}')
         lines.append('meltguard_inference_queue_depth{region="r0",pool="r0-h",node="n0"} 6')
         lines.append('meltguard_inference_ready{region="r0",pool="r0-h",node="n0"} 1')
+        lines.append('meltguard_inference_thermal_guard_ratio{region="r0",pool="r0-h",node="n0"} 0.75')
+        lines.append(
+            f'meltguard_inference_thermal_guard_reading_age_seconds{{region="r0",pool="r0-h"}} {self.guard_age}'
+        )
         lines.append('meltguard_inference_estimated_wait_seconds{region="r0",pool="r0-h",node="n0"} 3')
         return "\n".join([*lines, self.extra]) + "\n"
 
@@ -143,11 +148,11 @@ def exposition() -> Iterator[Exposition]:
     server.close()
 
 
-def observation(url: str, *, recorded: bool = False) -> ClusterObservation:
+def observation(url: str, *, source: SignalSource = SignalSource.DIRECT) -> ClusterObservation:
     """Return the observation under test."""
     limits = HttpLimits(timeout_seconds=2.0, max_attempts=1)
     return ClusterObservation(
-        PrometheusClient(url, limits), FixedCapacity(), FixedNodes(), ObservationSettings(recorded=recorded)
+        PrometheusClient(url, limits), FixedCapacity(), FixedNodes(), ObservationSettings(source=source)
     )
 
 
@@ -177,6 +182,7 @@ def test_a_fleet_is_observed(prometheus, exposition, wait_until) -> None:
     assert (pool.power_watts.value, pool.throttled_ratio.value, pool.seconds_to_slowdown.value) == (500.0, 0.25, 300.0)
     assert pool.thermal.value.limit_celsius == pytest.approx(87.0)
     assert pool.thermal.value.offset_celsius == pytest.approx(40.0)
+    assert (pool.guard_ratio.value, dark.guard_ratio.freshness) == (0.75, Freshness.ABSENT)
     assert (pool.nodes.value.ready, pool.nodes.value.serving, pool.nodes.value.pending) == (2, 1, 2)
     assert sum(order.num_nodes for order in pool.arrivals) == 2
     assert found.hottest_nodes == {"r0-h": ("n0", "n1")}
@@ -196,6 +202,20 @@ def test_pods_that_do_not_say_where_they_stand_do_not_count(prometheus, expositi
     wait_until(lambda: is_complete(look(seen)), timeout_seconds=60.0)
 
     assert look(seen).snapshot.pools[1].nodes.value.serving == look(seen).snapshot.pools[1].nodes.value.ready
+
+
+@pytest.mark.parametrize("unguarded", ["one that reads nothing", "one without a guard"])
+def test_a_pool_is_guarded_only_when_each_of_its_pods_is(prometheus, exposition, wait_until, unguarded) -> None:
+    """A guard whose reading is old, or a pod without one, leaves the pool's guard absent: heat may reach hardware."""
+    if unguarded == "one without a guard":
+        exposition.extra = 'meltguard_inference_thermal_guard_ratio{region="r0",pool="r0-h",node="n1"} 1'
+    else:
+        exposition.guard_age = 300.0
+    prometheus.scrape(exposition.address)
+    seen = observation(prometheus.url)
+    wait_until(lambda: look(seen).snapshot.pools[0].margin.is_fresh, timeout_seconds=60.0)
+
+    assert look(seen).snapshot.pools[0].guard_ratio.freshness is Freshness.ABSENT
 
 
 def test_a_counter_that_starts_anew_is_no_negative_rate(prometheus, exposition, wait_until) -> None:
@@ -251,10 +271,22 @@ def test_recording_rules_say_the_same(tmp_path, exposition, wait_until) -> None:
     (tmp_path / "p").mkdir()
     with running_prometheus(tmp_path / "p", rule_files=[rules]) as server:
         server.scrape(exposition.address)
-        recorded, direct = observation(server.url, recorded=True), observation(server.url)
+        recorded, direct = observation(server.url, source=SignalSource.RECORDED), observation(server.url)
         wait_until(lambda: is_complete(look(recorded)), timeout_seconds=60.0)
+        assert look(observation(server.url, source=SignalSource.AUTO)).snapshot.pools[0].thermal.is_fresh
         one, other = look(recorded).snapshot.pools[0], look(direct).snapshot.pools[0]
 
     assert one.margin.value == other.margin.value
     assert one.thermal.value.limit_celsius == other.thermal.value.limit_celsius
     assert one.throttled_ratio.value == other.throttled_ratio.value
+
+
+def test_without_rules_the_signals_are_asked_directly(prometheus, exposition, wait_until) -> None:
+    """Left to itself the observation takes recorded signals while there are any, and otherwise asks for each."""
+    prometheus.scrape(exposition.address)
+    chosen, recorded = (
+        observation(prometheus.url, source=source) for source in (SignalSource.AUTO, SignalSource.RECORDED)
+    )
+    wait_until(lambda: look(chosen).snapshot.pools[0].margin.is_fresh, timeout_seconds=60.0)
+
+    assert look(recorded).snapshot.pools[0].margin.freshness is Freshness.ABSENT

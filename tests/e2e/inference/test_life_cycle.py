@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -38,6 +39,20 @@ def test_draining_finishes_what_runs_and_refuses_what_comes() -> None:
         assert server.metric("meltguard_inference_draining") == 1
         assert [future.result(timeout=30).status for future in running] == [200, 200]
         draining.result(timeout=30)
+
+
+def test_readiness_fails_before_admission_stops() -> None:
+    """During the delay the pod is unready, so that it is routed around, and yet draws for who still comes."""
+    with running_server(drain_delay_seconds=60.0) as server:
+        assert server.get("/readyz").status == 200
+        draining = asyncio.run_coroutine_threadsafe(server.server.drain(), server.loop)
+        server.wait(lambda: server.get("/readyz").status == 503)
+        assert server.get("/readyz").json["missing"] == ["draining"]
+        assert server.metric("meltguard_inference_draining") == 1
+        assert server.draw(user="late").status == 200
+        assert server.get("/livez").status == 200
+        assert not draining.done()
+        draining.cancel()
 
 
 def test_what_cannot_finish_in_time_is_handed_back() -> None:
@@ -134,8 +149,9 @@ def serving_process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], st
 
 
 def test_the_command_serves_and_ends_with_zero_on_sigterm() -> None:
-    """`meltguard serve` names its address, generates, drains what runs on SIGTERM and exits 0."""
-    with serving_process("--model", "test-pattern:64", "--slots", "2") as (process, address):
+    """`meltguard serve` names its address, generates, leaves, drains what runs on SIGTERM and exits 0."""
+    arguments = ("--model", "test-pattern:64", "--slots", "2", "--drain-delay", "100ms")
+    with serving_process(*arguments) as (process, address):
         server = RunningServer(url=address, server=None, engine=None, loop=None)  # type: ignore[arg-type]
         server.wait(lambda: server.get("/readyz").status == 200)
         with ThreadPoolExecutor(1) as pool:
@@ -146,7 +162,7 @@ def test_the_command_serves_and_ends_with_zero_on_sigterm() -> None:
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 0, errors
         events = [json.loads(line)["event"] for line in errors.splitlines()]
-        assert events == ["server.listening", "server.draining", "server.drained", "server.stopped"]
+        assert events == ["server.listening", "server.leaving", "server.draining", "server.drained", "server.stopped"]
 
 
 def test_a_second_signal_ends_at_once() -> None:

@@ -39,6 +39,7 @@ DASHBOARD_QUERIES = (
     'rate(vllm:request_queue_time_seconds_sum{model_name="$model_name"}[$__rate_interval])',
     'rate(vllm:request_prefill_time_seconds_sum{model_name="$model_name"}[$__rate_interval])',
     'rate(vllm:request_decode_time_seconds_sum{model_name="$model_name"}[$__rate_interval])',
+    'sum by(le) (increase(vllm:iteration_tokens_total_bucket{model_name="$model_name"}[$__rate_interval]))',
     'max_over_time(vllm:request_max_num_generation_tokens_bucket{model_name="$model_name"}[$__rate_interval])',
 )
 """The shapes of query in vLLM's shipped Grafana dashboard: these names, with this label."""
@@ -129,6 +130,10 @@ def test_requests_are_conserved() -> None:
         assert total("requests_refused_total") == statuses.count(429)
         assert total("tokens_total") == 64 * total("images_generated_total")
         assert total("wait_seconds_count") == statuses.count(200)
+        # Every token, of prompts and of images, was counted in the step that took it.
+        prompt_tokens = server.metric("vllm:prompt_tokens_total")
+        assert prompt_tokens == total("images_generated_total")
+        assert server.metric("vllm:iteration_tokens_total_sum") == total("tokens_total") + prompt_tokens
         # Gauges are of this moment: nothing runs, so nothing is left of the load.
         assert total("queue_depth") == total("queue_tokens") == total("batch_size") == 0
         assert total("slots", state="busy") == 0

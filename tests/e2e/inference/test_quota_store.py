@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlparse
 
+from structlog.testing import capture_logs
+
 from tests.inference_server import RunningServer, running_server
 from tools.real_parts.servers import RedisServer
 
@@ -61,7 +63,7 @@ def test_pods_share_quotas(redis_server: RedisServer) -> None:
 def test_while_redis_hangs_paid_goes_on_and_free_is_counted_here(redis_server: RedisServer) -> None:
     """Fail open for paid; free up to its limit by what the pod last read plus what it admitted since."""
     free, paid = secrets.token_hex(4), secrets.token_hex(4)
-    with running_server(redis_url=redis_server.url) as server:
+    with capture_logs() as lines, running_server(redis_url=redis_server.url) as server:
         for _ in range(12):
             assert server.draw(user=free, n=4).status == 200
         with redis_gone(redis_server, server, killed=False):
@@ -78,6 +80,9 @@ def test_while_redis_hangs_paid_goes_on_and_free_is_counted_here(redis_server: R
         assert used(server, paid, "paid") == [10, 10]
         with running_server(redis_url=redis_server.url) as other:
             assert used(other, free) == [50, 50]
+    # One warning for the whole time, not one for each request, and a word when it is over.
+    told = [(line["event"], line["log_level"]) for line in lines if line["event"].startswith("quotas.")]
+    assert told == [("quotas.store_lost", "warning"), ("quotas.store_back", "info")]
 
 
 def test_counters_that_redis_lost_are_made_up_for(redis_server: RedisServer) -> None:

@@ -18,7 +18,7 @@ def start(cluster):
     started = []
 
     def run(*arguments, prometheus=NOBODY):
-        kubeconfig = cluster.kubeconfig_at(cluster.control_plane.url)
+        kubeconfig = cluster.account.kubeconfig_at(cluster.control_plane.url)
         replica = OperatorProcess(kubeconfig, cluster.namespace, prometheus, "--period=500ms", *arguments)
         started.append(replica)
         return replica
@@ -83,7 +83,7 @@ def test_a_killed_replica_is_succeeded(cluster, start, wait_until):
 )
 def test_what_cannot_work_is_one_line(cluster, arguments, words):
     """A wrong option ends with exit code 2 and one line that names it."""
-    kubeconfig = cluster.kubeconfig_at(cluster.control_plane.url)
+    kubeconfig = cluster.account.kubeconfig_at(cluster.control_plane.url)
     command = [sys.executable, "-m", "controller", "operator", "--listen=127.0.0.1:0", "--sync-listen=127.0.0.1:0"]
     command += [f"--kubeconfig={kubeconfig}", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

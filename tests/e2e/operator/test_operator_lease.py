@@ -43,6 +43,19 @@ def test_one_leads_and_the_other_waits(elector):
     assert second.attempt() and second.fence() == 2
 
 
+def test_a_follower_tries_when_the_lease_runs_out(elector):
+    """A follower waits its retry time, but never beyond the moment at which it may take the lease."""
+    first, second = elector("a"), elector("b")
+    first.attempt()
+    second.attempt()
+    elector.clock.now += 9.0
+    assert 1.2 <= second.pause_seconds() <= 1.8
+    elector.clock.now += 5.5
+    assert 0.4 < second.pause_seconds() <= 0.5
+    elector.clock.now += 1.0
+    assert 1.2 <= second.pause_seconds() <= 1.8, "a lease that is free and cannot be taken is no reason to hurry"
+
+
 def test_a_renewed_lease_is_not_free(elector):
     """Renewals keep followers away, whatever the wall clock says."""
     first, second = elector("a"), elector("b")

@@ -55,6 +55,13 @@ def limits(cluster):
     return store.read(in_seconds(0.0)).value.rendered.flags
 
 
+def kubectl(cluster, *arguments):
+    """Return what kubectl prints in the namespace."""
+    kubeconfig = cluster.kubeconfig_at(cluster.control_plane.url)
+    command = ["kubectl", f"--kubeconfig={kubeconfig}", "-n", cluster.namespace, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 def test_calm_is_calm(cluster, running, objects, wait_until):
     """A settled fleet is watched: statuses say so, and nothing is changed."""
     made = running()
@@ -86,10 +93,12 @@ def test_a_surge_adds_nodes_and_limits_and_says_why(cluster, fleet, running, obj
     assert all(record.is_identical() for record in records)
     ring = json.loads(cluster.client.get(cluster.config_maps, "images-meltguard-decisions")["data"]["decisions.json"])
     assert {row["kind"] for entry in ring["decisions"] for row in entry["actions"]} == {"nodes", "limit"}
-    kubeconfig = cluster.kubeconfig_at(cluster.control_plane.url)
-    command = ["kubectl", f"--kubeconfig={kubeconfig}", "-n", cluster.namespace, "describe", "surge", "images"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert "LimitsChanged" in told and "Active Mitigations" in told
+    told = kubectl(cluster, "describe", "surge", "images")
+    assert "LimitsChanged" in told and "Active Mitigations" in told and "without action slowdown in" in told
+    assert "Scaled" in kubectl(cluster, "describe", "gpool", "eu-h100")
+    listed = kubectl(cluster, "get", "surge,gpool", "-o", "wide")
+    (of_policy,) = (line for line in listed.splitlines() if "/images" in line)
+    assert "eu: " in of_policy and f"{held[0].expires_at:%Y-%m-%dT%H:}" in of_policy, "who is limited, and until when"
 
 
 def test_stale_evidence_lifts_nothing(cluster, fleet, running, objects, wait_until):

@@ -1,108 +1,9 @@
 """Least privilege: the operator works with exactly the verbs of its manifest, and says which one is missing."""
 
-import base64
-import copy
-import json
-from pathlib import Path
-
 import pytest
-import yaml
 
-from controller.operator.kubernetes.resources import Resource
 from tests.operator_fakes import FakeFleet, make_operator
 from tests.operator_samples import policy_object, pool_object
-
-MANIFEST = Path(__file__).parents[3] / "manifests" / "base" / "operator" / "rbac.yaml"
-RBAC = "rbac.authorization.k8s.io/v1"
-CLUSTER_ROLES = Resource(api_version=RBAC, plural="clusterroles")
-CLUSTER_BINDINGS = Resource(api_version=RBAC, plural="clusterrolebindings")
-
-
-def documents():
-    """Return the objects of the manifest by kind and name."""
-    return {(row["kind"], row["metadata"]["name"]): row for row in yaml.safe_load_all(MANIFEST.read_text())}
-
-
-class Account:
-    """The operator's service account in one namespace, with rights that tests may cut."""
-
-    def __init__(self, cluster, directory):
-        self.cluster = cluster
-        self.roles = cluster.resource(RBAC, "roles")
-        self.documents = documents()
-        name = "meltguard-operator"
-        account = cluster.create(
-            cluster.resource("v1", "serviceaccounts"),
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}},
-        )
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 3600},
-        }
-        path = cluster.resource("v1", "serviceaccounts").path(account["metadata"]["name"], "token")
-        token = cluster.client.request("POST", path, body=request)["status"]["token"]
-        subject = [{"kind": "ServiceAccount", "name": name, "namespace": cluster.namespace}]
-        for (kind, own), row in documents().items():
-            body = copy.deepcopy(row)
-            if kind == "Role":
-                cluster.create(self.roles, body)
-            elif kind == "RoleBinding":
-                cluster.create(cluster.resource(RBAC, "rolebindings"), {**body, "subjects": subject})
-            elif own == "meltguard-operator-nodes":
-                # These have no namespace, so each test has its own.
-                body["metadata"]["name"] = f"{own}-{cluster.namespace}"
-                resource = CLUSTER_ROLES if kind == "ClusterRole" else CLUSTER_BINDINGS
-                if kind == "ClusterRoleBinding":
-                    body |= {"subjects": subject}
-                    body["roleRef"]["name"] = body["metadata"]["name"]
-                cluster.client.create(resource, body)
-        authority = base64.b64encode(cluster.control_plane.credentials.authority.read_bytes()).decode()
-        self.kubeconfig = directory / "account"
-        self.kubeconfig.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [
-                        {
-                            "name": "c",
-                            "cluster": {"server": cluster.control_plane.url, "certificate-authority-data": authority},
-                        }
-                    ],
-                    "users": [{"name": "u", "user": {"token": token}}],
-                    "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                    "current-context": "x",
-                }
-            )
-        )
-
-    def take_away(self, resource, verb):
-        """Take one verb on one resource away."""
-        for (kind, name), body in self.documents.items():
-            if not any(resource in rule["resources"] and verb in rule["verbs"] for rule in body.get("rules", [])):
-                continue
-            rules = []
-            for rule in body["rules"]:
-                others = [entry for entry in rule["resources"] if entry != resource]
-                rules += [{**rule, "resources": others}] if others else []
-                if resource in rule["resources"]:
-                    rules.append(
-                        {**rule, "resources": [resource], "verbs": [v for v in rule["verbs"] if v != verb] or ["none"]}
-                    )
-            body["rules"] = rules
-            if kind == "Role":
-                self.cluster.client.merge_patch(self.roles, name, {"rules": rules})
-            else:
-                self.cluster.client.merge_patch(CLUSTER_ROLES, f"{name}-{self.cluster.namespace}", {"rules": rules})
-            return
-        raise AssertionError(f"the manifest does not grant {verb} on {resource}")
-
-
-@pytest.fixture
-def account(cluster, tmp_path):
-    """The service account with all its rights."""
-    return Account(cluster, tmp_path)
 
 
 @pytest.fixture
@@ -118,12 +19,12 @@ def hot(cluster):
 
 
 @pytest.fixture
-def running(cluster, account, hot):
-    """Starts the operator as its service account."""
+def running(cluster, hot):
+    """Starts the operator, which works as its service account."""
     started = []
 
     def start():
-        made = make_operator(cluster, hot, kubeconfig=account.kubeconfig)
+        made = make_operator(cluster, hot)
         made.operator.start()
         started.append(made)
         return made
@@ -168,16 +69,16 @@ def test_the_manifest_is_enough(cluster, running, wait_until):
         ["configmaps update"],
         ["surgepolicies patch", "gpupools/status patch", "surgepolicies/status patch", "events create"],
         ["configmaps patch", "deployments/scale patch"],
-        ["surgepolicies get", "gpupools get", "deployments/scale get"],
+        ["surgepolicies get", "deployments/scale get"],
         ["deployments get"],
         ["horizontalpodautoscalers list"],
     ],
     ids=lambda missing: missing[0].replace(" ", "-"),
 )
-def test_a_missing_verb_is_named(account, running, wait_until, missing):
+def test_a_missing_verb_is_named(cluster, running, wait_until, missing):
     """Whichever verbs are taken away, the operator goes on with the rest and names what it may not do."""
     for right in missing:
-        account.take_away(*right.split())
+        cluster.account.take_away(*right.split())
     made = running()
 
     def unnamed():

@@ -10,8 +10,9 @@ import pytest
 
 from forecasting.thermal.documents import forecast_document, forecast_text
 from forecasting.thermal.fitting import fit_log
-from forecasting.thermal.history import LogForecast, LogRequest, PowerMode, forecast_log
+from forecasting.thermal.history import LogForecast, forecast_log
 from forecasting.thermal.io import read_log
+from forecasting.thermal.log_replay import LogRequest, PowerMode
 from forecasting.thermal.telemetry import GpuTelemetry
 
 START = 1.8e9
@@ -151,3 +152,23 @@ def test_a_fit_of_a_margin_says_what_power_may_be_held() -> None:
     assert with_margin.headroom_at_limit_celsius is not None
     assert with_margin.sustainable_power_watts is not None
     assert without.headroom_at_limit_celsius is None
+
+
+def test_an_alarm_needs_three_forecasts_that_agree() -> None:
+    """Two moments that see the crossing raise nothing; the third does, unless the limit is out of reach or unknown."""
+    moments = tuple(START + 600.0 + 10.0 * index for index in range(4))
+
+    def alarms(limit: float | None) -> list[bool | None]:
+        request = LogRequest(
+            horizons_seconds=np.array([60.0, 600.0]), mode=PowerMode.CONSTANT, watts=700.0, limit_celsius=limit
+        )
+        bare = replace(_log(), margin_celsius=None)
+        results = forecast_log((bare,), moments, request)
+        assert [forecast_document(one)["alarm"] for one in results] == [
+            {"raised": one.alarmed, "forecasts_in_a_row": 3} for one in results
+        ]
+        return [one.alarmed for one in results]
+
+    assert alarms(60.0) == [False, False, True, True]
+    assert alarms(120.0) == [False] * 4
+    assert alarms(None) == [None] * 4

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.errors import ForecastingError, InputError, NotEnoughDataError
-from forecasting.thermal.history import LogRequest, PowerMode, forecast_log, power_limit_of
+from forecasting.thermal.history import forecast_log
 from forecasting.thermal.io import read_log
+from forecasting.thermal.log_replay import LogRequest, PowerMode, power_limit_of
 from forecasting.thermal.persistence import persisting_power_watts, power_spread_watts
 from forecasting.thermal.priors import GainRecord
 from forecasting.thermal.prometheus import PrometheusSource, read_prometheus

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from forecasting.thermal import FleetThermalModel
-from forecasting.thermal.history import LogRequest, PowerMode, forecast_log
+from forecasting.thermal.history import forecast_log
 from forecasting.thermal.io import read_log
+from forecasting.thermal.log_replay import LogRequest, PowerMode
 from forecasting.types import FloatArray
 
 

@@ -112,6 +112,17 @@ def test_a_limit_by_flag_names_its_own_end() -> None:
     assert refused(flags=replace(closed, limit_reason="none")).flag_reason == ""
 
 
+def test_more_than_may_be_at_once_is_never_promised_for_later() -> None:
+    """Who asks for more images than the limit is told to ask for fewer, not to wait for images in work."""
+    refusal = refused(num_images=5, num_in_work=4)
+    assert (refusal.reason, refusal.code) == (LimitReason.TOO_MANY_AT_ONCE, ErrorCode.CONTENDED)
+    assert (refusal.limit, refusal.maximum, refusal.remaining) == ("max-concurrent-images", 4, 4)
+    assert "ask for fewer" in refusal_sentence(refusal, Language.ENGLISH)
+    # A flag may have lowered the limit; then its end is what to wait for.
+    assert refused(num_images=5, flags_change_at_unix=1_000_240.0).retry_after_seconds == 240.0
+    assert refused(num_images=4, num_in_work=1).reason is LimitReason.CONCURRENCY
+
+
 @given(ratio=st.floats(0.0, 1.0), now=st.floats(1e9, 2e9))
 def test_turns_give_about_the_share_and_everybody_one(ratio: float, now: float) -> None:
     """Over many users the share that is admitted is the ratio, and the refused are told when their turn comes."""
@@ -179,14 +190,18 @@ def test_the_language_is_the_preferred_one_of_ours(header: str, language: Langua
 def test_estimates_follow_what_came() -> None:
     """A tier whose waits come out longer than told is soon told so, within bounds; others are not touched."""
     waits = WaitCorrection({"free": 1.0, "paid": 10.0}, 0.0)
-    for _ in range(200):
-        waits.learn("free", 2.0, 3.0)
-        waits.learn("free", 0.001, 9.0)
+    for second in range(200):
+        waits.learn("free", 2.0, 3.0, float(second))
+        waits.learn("free", 0.001, 9.0, float(second))
     assert waits.corrected("free", 2.0) == pytest.approx(3.0, rel=0.01)
     assert waits.corrected("paid", 2.0) == 2.0
-    for _ in range(400):
-        waits.learn("paid", 2.0, 2_000.0)
+    for second in range(400):
+        waits.learn("paid", 2.0, 2_000.0, float(second))
     assert waits.corrected("paid", 2.0) == pytest.approx(4.0, rel=0.01)
+    # A crowd that ends at one moment teaches no more than one of it.
+    for _ in range(100):
+        waits.learn("paid", 2.0, 2.0, 400.0)
+    assert waits.corrected("paid", 2.0) > 3.5
 
 
 def test_who_will_overtake_is_counted_at_once() -> None:

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.engine.outlook import Load
 from inference.engine.requests import Conditioning, GenerationRequest, ImageSize, Sampling
 from inference.engine.rows import RowTable
 from inference.engine.settings import EngineSettings, EngineSettingsError
 from inference.engine.stream import EventStream
-from inference.engine.waiting import Head, WaitingQueue, next_tier
+from inference.engine.waiting import WaitingQueue, next_tier
 from inference.engine.work import ImageTask, Job, partial_marks
 
 SIZE = ImageSize(width=8, height=8)
@@ -98,7 +99,7 @@ def test_reserved_rows(
 ) -> None:
     """Other tiers leave reserved rows free; beyond reservations nobody passes the first in the queue."""
     found = next_tier(
-        {tier: Head(key=key, num_rows=num_rows) for tier, (key, num_rows) in heads.items()},
+        {tier: Load(key=key, tier=tier, num_rows=num_rows, num_steps=1) for tier, (key, num_rows) in heads.items()},
         num_free_rows=num_free,
         busy_by_tier=busy,
         reserved_by_tier=RESERVED,

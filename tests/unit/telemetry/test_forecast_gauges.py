@@ -9,7 +9,7 @@ def published(*batches):
     registry = CollectorRegistry()
     gauges = ForecastGauges(registry)
     for batch in batches:
-        gauges.publish(batch, policy().capacity)
+        gauges.publish("images", batch, policy().capacity)
     return registry
 
 
