@@ -47,7 +47,7 @@ class LabSettings:
     tokens_per_image: int = 64
     idle_watts: float = 75.0
     busy_watts: float = 690.0
-    ambient_celsius: float = 52.0
+    ambient_celsius: float = 54.0
     celsius_per_watt: float = 0.06
     time_constant_seconds: float = 30.0
     calm_seconds: float = 30.0
