@@ -65,7 +65,7 @@ def main() -> None:
             part.add_argument("--days", type=float, default=1.75, help="how long each of them is looked at")
         elif name == "faults":
             part.add_argument("--events", type=int, default=20, help="of every kind")
-            part.add_argument("--only", default="", help="kinds whose alert's name contains this")
+            part.add_argument("--only", default="", help="kinds whose alert and labels contain this")
         elif name == "scenario":
             part.add_argument("--name", default="march-2025", help="name of a built-in scenario")
             part.add_argument("--policy", default="meltguard", help="who controls the fleet")
@@ -141,7 +141,7 @@ def begun(answers: list[Answer]) -> Counter[str]:
 
 def faults(options: argparse.Namespace) -> dict[str, Any]:
     """Replay events of every kind and say which of them were called."""
-    chosen = [fault for fault in FAULTS if options.only in fault.alert]
+    chosen = [fault for fault in FAULTS if options.only in " ".join(fault.key)]
     promtool = promtool_of(options)
     with ProcessPoolExecutor(max_workers=options.processes) as pool:
         jobs = [
@@ -149,9 +149,10 @@ def faults(options: argparse.Namespace) -> dict[str, Any]:
             for number in range(len(FAULTS))
             if FAULTS[number] in chosen
         ]
-        rows = [job.result() for job in jobs]
-    for row in rows:
-        keep(options, "faults", name_of(row), value=row)
+        rows = []
+        for job in jobs:
+            rows.append(job.result())
+            keep(options, "faults", name_of(rows[-1]), value=rows[-1])
     bad = {name_of(row): row for row in rows if row["called"] < row["drawn"]}
     return {
         "kinds": len(rows),

@@ -256,6 +256,9 @@ FORECAST_LAST_SUCCESS = _gauge(
 
 # --- Controller ---
 CONTROLLER_RUNG = _gauge("controller_rung", "Highest ladder rung in force.", "region")
+CONTROLLER_BREAKER_OPEN = _gauge(
+    "controller_breaker_open", "1 while a region no longer escalates by itself, until a person closes it.", "region"
+)
 CONTROLLER_LEADER = _gauge("controller_leader", "1 while this replica leads.")
 CONTROLLER_PASS_DURATION = _histogram("controller_pass_duration_seconds", "Duration of a step of a pass.", "step")
 CONTROLLER_LAST_PASS = _gauge("controller_last_pass_timestamp_seconds", "Unix time of the last pass.", unit="seconds")

@@ -53,6 +53,12 @@ def _exhausted(rng: np.random.Generator, times: np.ndarray) -> Course:
     return course(series, start, rng)
 
 
+def _breaker(rng: np.random.Generator, times: np.ndarray) -> Course:
+    start = start_of(rng)
+    opened = np.where(times >= start, 1.0, 0.0)
+    return course({**healthy(times), 'meltguard_controller_breaker_open{region="eu"}': opened}, start, rng)
+
+
 def _flapping(rng: np.random.Generator, times: np.ndarray) -> Course:
     start = start_of(rng)
     period = float(rng.uniform(180.0, 1000.0))
@@ -226,6 +232,12 @@ CONTROLLER_FAULTS: tuple[Fault, ...] = (
         says="rung 6, and three nodes at -2 to 3.5 °C of margin, 15 to 40 minutes",
         within_seconds=480,
         draw=_exhausted,
+    ),
+    Fault(
+        alert="MitigationBreakerOpen",
+        says="a region's breaker opens",
+        within_seconds=60,
+        draw=_breaker,
     ),
     Fault(
         alert="MitigationFlapping",

@@ -46,18 +46,20 @@ class OrdinaryLife:
     Args:
         telemetry: A simulated run.
         seed: Of the disturbances.
+        step_seconds: Distance of the samples, a divisor of ``SAMPLE_SECONDS``.
     """
 
-    def __init__(self, telemetry: Telemetry, *, seed: int) -> None:
-        """Take over the run's series, at ``STEP_SECONDS``."""
+    def __init__(self, telemetry: Telemetry, *, seed: int, step_seconds: int = STEP_SECONDS) -> None:
+        """Take over the run's series."""
         self.rng = np.random.default_rng(seed)
-        repeats = SAMPLE_SECONDS // STEP_SECONDS
+        self.step_seconds = step_seconds
+        repeats = SAMPLE_SECONDS // step_seconds
         self.series: Series = {}
         for name, values in telemetry.series.items():
             padded = [*values, *([None] * (telemetry.length - len(values)))]
             self.series[name] = np.repeat(np.array(padded, dtype=float), repeats)
         self.num = telemetry.length * repeats
-        self.times = np.arange(self.num) * float(STEP_SECONDS)
+        self.times = np.arange(self.num) * float(self.step_seconds)
         self.weeks = self.times[-1] / (7 * 86400.0)
 
     def fleet(self, cluster: str) -> Series:
@@ -75,12 +77,12 @@ class OrdinaryLife:
         inside = np.zeros(self.num, dtype=bool)
         for _ in range(self.rng.poisson(per_week * self.weeks)):
             begin = int(self.rng.integers(0, self.num))
-            inside[begin : begin + max(1, round(float(self.rng.uniform(least, most)) / STEP_SECONDS))] = True
+            inside[begin : begin + max(1, round(float(self.rng.uniform(least, most)) / self.step_seconds))] = True
         return inside
 
     def _rising(self, per_week: float) -> np.ndarray:
         """Return a counter of single events."""
-        steps_a_week = 7 * 86400.0 / STEP_SECONDS
+        steps_a_week = 7 * 86400.0 / self.step_seconds
         counter: np.ndarray = np.cumsum(self.rng.poisson(per_week / steps_a_week, self.num)).astype(float)
         return counter
 
@@ -92,8 +94,8 @@ class OrdinaryLife:
             self.series[name] = np.where(here & ~reset, 1.0, np.nan)
             self.series[f'meltguard_gpu_up{{{place},reason="lost"}}'] = np.where(reset, 0.0, np.nan)
             for reason, seconds in (
-                ("sw_power_cap", 0.2 * STEP_SECONDS * np.ones(self.num)),
-                ("hw_power_brake", self._events(1.0, 60.0, 90.0) * float(STEP_SECONDS)),
+                ("sw_power_cap", 0.2 * self.step_seconds * np.ones(self.num)),
+                ("hw_power_brake", self._events(1.0, 60.0, 90.0) * float(self.step_seconds)),
                 ("hw_thermal", self._events(1.0, 30.0, 30.0) * self.rng.uniform(5.0, 25.0)),
             ):
                 counter = f'meltguard_gpu_throttled_seconds_total{{{place},reason="{reason}"}}'
@@ -137,7 +139,7 @@ class OrdinaryLife:
         for number, name in enumerate(("a", "b")):
             leads = np.where(over, 0.0, (terms == number).astype(float))
             self.series[f'meltguard_controller_leader{{job="meltguard-operator",instance="{name}"}}'] = leads
-        said = [name for name in self.series if name.startswith(("meltguard_controller_rung", "meltguard_pool_nodes"))]
+        said = [name for name in self.series if name.startswith(_BY_REGION)]
         for name in [*said, *(name for name in self.series if name.startswith("meltguard_pool_gpus"))]:
             values = self.series.pop(name)
             # The former leader goes on showing what it saw last; here it shows nothing new either.
@@ -204,6 +206,7 @@ class OrdinaryLife:
         self.series[name % "_failed"] = refused
 
 
+_BY_REGION = ("meltguard_controller_rung", "meltguard_controller_breaker_open", "meltguard_pool_nodes")
 _OPERATOR = 'job="meltguard-operator"'
 _OLD_LEADER = f"meltguard_controller_leader{{{_OPERATOR}}}"
 _LAST_PASS = "meltguard_controller_last_pass_timestamp_seconds"

@@ -207,6 +207,7 @@ def _sample_controller(
         rung = rungs.get(region.name, 0)
         telemetry.rungs[region.name].append(rung)
         telemetry.put(f'meltguard_controller_rung{{{OPERATOR},region="{region.name}"}}', float(rung))
+        telemetry.put(f'meltguard_controller_breaker_open{{{OPERATOR},region="{region.name}"}}', 0.0)
     for forecast in forecasts.demand:
         place = f'region="{forecast.key.region}",tier="{forecast.key.tier}"'
         for phase in SurgePhase:

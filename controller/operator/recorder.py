@@ -114,6 +114,9 @@ class Recorder:
         metrics.rung.replace(
             self._policy, {(verdict.region,): float(int(verdict.rung)) for verdict in result.plan.regions}
         )
+        metrics.breaker_open.replace(
+            self._policy, {(memory.region,): float(memory.breaker_open) for memory in result.plan.memory.regions}
+        )
         ages: dict[tuple[str, ...], float] = {}
         for row in result.plan.inputs:
             name = (row.name.rpartition("/")[2],)

@@ -25,6 +25,7 @@ class ControllerMetrics:
         self.registry = CollectorRegistry()
         self._of_policies: list[GaugeRows] = []
         self.rung = self._rows(names.CONTROLLER_RUNG)
+        self.breaker_open = self._rows(names.CONTROLLER_BREAKER_OPEN)
         self.leader = self._gauge(names.CONTROLLER_LEADER)
         self.epoch = self._gauge(names.CONTROLLER_EPOCH)
         self.last_pass = self._gauge(names.CONTROLLER_LAST_PASS)

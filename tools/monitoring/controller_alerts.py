@@ -65,6 +65,18 @@ CONTROLLER_ALERTS: tuple[Alert, ...] = (
         why="flags take effect within seconds and dies follow within a minute",
     ),
     Alert(
+        name="MitigationBreakerOpen",
+        severity=Severity.CRITICAL,
+        component=Component.CONTROLLER,
+        board=Board.THERMAL,
+        expr=f"max by ({REGION}) {of_leader('meltguard_controller_breaker_open')} == 1",
+        keep="2m",
+        summary="Region {{ $labels.region }} no longer protects itself",
+        description="It escalated so often within ten minutes that its breaker opened; only a person closes it.",
+        controller="It takes no step up there by itself; restores go on. " + CONTROLLER_IN_REGION,
+        why="it is open until a person closes it, so nothing is gained by waiting",
+    ),
+    Alert(
         name="MitigationFlapping",
         severity=Severity.WARNING,
         component=Component.CONTROLLER,

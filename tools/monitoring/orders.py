@@ -6,6 +6,7 @@ Words in capitals are for the reader to fill in. A test runs each of these lines
 from __future__ import annotations
 
 WHERE = "--namespace meltguard-system"
+DOCTOR = f'meltguard doctor {WHERE} --prometheus "$PROMETHEUS"'
 EXPLAIN = f"meltguard explain last --live {WHERE}"
 
 

@@ -93,6 +93,25 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         thresholds=(RUNG_LAST_AUTOMATIC, MARGIN_LOW),
     ),
     Runbook(
+        alert="MitigationBreakerOpen",
+        meaning="A region went up the ladder so often within ten minutes that its breaker opened.",
+        impact="If heat or demand rises further, nothing stops it there. Users are limited as they were.",
+        controller="It holds: no step up in this region by itself. Restores go on, the other regions too.",
+        real="Many steps up in a short time are noise in a sensor, limits that do not take effect, or a person.",
+        look="region:meltguard_controller_rung_crossings:changes1h",
+        blast="Which regions no longer escalate:",
+        blast_query="max by (region) (meltguard_controller_breaker_open) == 1",
+        steps=(
+            Step(text="Why did it go up so often? Read the last decision's reasons.", command=orders.EXPLAIN),
+            Step(text="Do limits reach the pods? If not, see InferenceFlagsLagging and ActuationFailing."),
+            Step(text="It is hot meanwhile: set a rung by hand.", command=orders.limit(5, "the breaker is open")),
+            Step(text="The cause is found: let the region escalate by itself again.", command=orders.close_breaker()),
+        ),
+        verify="No breaker is open:",
+        verify_query="max(meltguard_controller_breaker_open)",
+        escalation=_OWNERS,
+    ),
+    Runbook(
         alert="MitigationFlapping",
         meaning="A region enters and leaves one rung again and again.",
         impact="Users meet limits that come and go, which is worse than a limit that stays.",
@@ -164,8 +183,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
             ),
             Step(
                 text="The API server refuses them: check it, and the operator's permissions.",
-                command="kubectl get --raw /readyz; kubectl -n meltguard-system auth can-i update leases "
-                "--as=system:serviceaccount:meltguard-system:meltguard-operator",
+                command=orders.DOCTOR,
             ),
         ),
         verify="Exactly one leads:",
@@ -209,7 +227,7 @@ CONTROLLER_RUNBOOKS: tuple[Runbook, ...] = (
         blast="Do the rules that it reads still record?",
         blast_query="meltguard_rules:loaded:info",
         steps=(
-            Step(text="Does Prometheus answer the operator? It says what did not work.", command=_LOG),
+            Step(text="Does Prometheus answer, and with what the operator needs?", command=orders.DOCTOR),
             Step(
                 text="Run the input's query by hand; the policy holds it.",
                 command="kubectl -n meltguard-system get surge POLICY -o jsonpath='{.spec.signals}'",

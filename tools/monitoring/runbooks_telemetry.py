@@ -170,8 +170,8 @@ TELEMETRY_RUNBOOKS: tuple[Runbook, ...] = (
                 command="kubectl -n meltguard-system logs deploy/meltguard-operator --since=15m | grep -i forecast",
             ),
             Step(
-                text="Do the queries of the policy return data? Its conditions say which does not.",
-                command="kubectl -n meltguard-system get surge POLICY -o jsonpath='{.status.conditions}'",
+                text="Do the queries of the policy return data?",
+                command=orders.DOCTOR,
             ),
             Step(
                 text="Run the forecast by hand on the same query.",

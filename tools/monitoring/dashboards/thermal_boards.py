@@ -18,7 +18,7 @@ _RUNGS = Panel(
     queries=one(f"{RUNG}{{{_R}}}", "{{region}}"),
     kind=Kind.STATES,
     threshold=RUNG_USERS_NOTICE,
-    alerts=("MitigationActive", "MitigationLadderExhausted", "MitigationFlapping"),
+    alerts=("MitigationActive", "MitigationLadderExhausted", "MitigationBreakerOpen", "MitigationFlapping"),
 )
 
 FLEET = BoardSpec(
