@@ -9,6 +9,7 @@ from pathlib import Path
 
 from controller.planning.audit import read_audit
 from controller.planning.describe import record_text
+from controller.planning.documents import UnreadableDocumentError
 from tools.lab.stage import Stage
 from tools.lab.users import new_users, report_of, standing_users
 from tools.lab.verdict import Evidence
@@ -114,13 +115,17 @@ def explained_steps(audit: Path) -> tuple[dict[str, str], int]:
     """
     explained: dict[str, str] = {}
     num_decisions = 0
-    with audit.open("rb") as file:
-        for record in read_audit(file):
-            num_decisions += 1
-            if record.plan.actions:
-                reasons = all(reason.text for reason in record.plan.reasons)
-                text = record_text(record, identical=record.is_identical()) if reasons else ""
-                explained[record.plan.decision_id] = text
+    try:
+        with audit.open("rb") as file:
+            for record in read_audit(file):
+                num_decisions += 1
+                if record.plan.actions:
+                    reasons = all(reason.text for reason in record.plan.reasons)
+                    text = record_text(record, identical=record.is_identical()) if reasons else ""
+                    explained[record.plan.decision_id] = text
+    except UnreadableDocumentError as error:
+        # An operator that was killed within a write leaves half a line; what follows it nobody can explain.
+        explained[str(error)] = ""
     return explained, num_decisions
 
 

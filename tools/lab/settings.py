@@ -47,12 +47,12 @@ class LabSettings:
     tokens_per_image: int = 64
     idle_watts: float = 75.0
     busy_watts: float = 690.0
-    ambient_celsius: float = 54.0
+    ambient_celsius: float = 53.0
     celsius_per_watt: float = 0.06
     time_constant_seconds: float = 30.0
     calm_seconds: float = 30.0
     surge_seconds: float = 50.0
-    after_seconds: float = 90.0
+    after_seconds: float = 95.0
     requests_per_second: float = 2.4
     signups_per_second: float = 4.0
     requests_per_signup: float = 3.0
@@ -71,5 +71,5 @@ class LabSettings:
         return self.tokens_per_second_per_gpu * self.gpus_per_node
 
 
-SHORT = LabSettings(calm_seconds=15.0, surge_seconds=35.0, after_seconds=70.0)
+SHORT = LabSettings(calm_seconds=15.0, surge_seconds=35.0, after_seconds=85.0)
 """A play for tests: the same surge, cut to what the loop needs to close."""
