@@ -76,20 +76,33 @@ docstrings: $(STAMP) ## public functions say what they take, return and raise
 	@$(PYTHON) -m tools.checks.docstrings
 
 .PHONY: repository
-repository: $(STAMP) ## sizes, locks, links, machine paths, shell scripts
+repository: $(STAMP) ## sizes, locks, links, machine paths, shell scripts, advisories where a database answers
 	@$(PYTHON) -m tools.checks.sizes
 	@$(PYTHON) -m tools.checks.locks
 	@$(PYTHON) -m tools.checks.links
 	@$(PYTHON) -m tools.checks.machine_paths
 	@tools/check_scripts.sh
+	@$(PYTHON) -m tools.supply.audit --where-reachable
 
 .PHONY: wheel-test
 wheel-test: $(STAMP) ## build the wheel, look inside, run the tests against it in a fresh environment
 	@tools/test_wheel.sh $(PYTHON)
 
+.PHONY: sbom
+sbom: $(STAMP) ## write a bill of materials (CycloneDX) for each lock file to build/sbom
+	@$(PYTHON) -m tools.supply.bill
+
+.PHONY: audit
+audit: $(STAMP) ## look every locked package up among known advisories; exit 3 where no database answers
+	@$(PYTHON) -m tools.supply.audit $(ARGUMENTS)
+
 .PHONY: docs
 docs: $(STAMP) ## write the reference pages of docs/reference anew from the code
 	@$(PYTHON) -m tools.docs
+
+.PHONY: site
+site: $(STAMP) ## build the documentation as a site in build/site, every link checked
+	@tools/build_site.sh $(PYTHON)
 
 .PHONY: lock
 lock: ## renew the lock files from pyproject.toml (ARGUMENTS=--upgrade takes the newest versions)

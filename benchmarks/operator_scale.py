@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -312,6 +315,7 @@ def run(options: argparse.Namespace, cluster: Cluster, directory: Path, stack: E
 
 def soak(kubeconfig: Path, namespace: str, prometheus: str, num_passes: int) -> dict[str, object]:
     """Make passes of the real world in this process while Prometheus fails; return what they did to its memory."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     metrics = ControllerMetrics()
     settings = OperatorSettings(
         namespace=namespace, identity="soak", prometheus_url=prometheus, period_seconds=3600.0, audit_every_seconds=0.0

@@ -44,6 +44,8 @@ class FakeFleet:
         offset_celsius: Temperature at zero power; 40 is cool, 46 is a heat wave.
         change: Applied to every snapshot last, to break it on purpose.
         orders: ``(pool, num_nodes)`` that were noted.
+        learned: What its observation has learned.
+        restored: What the operator gave to its observation at the start.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,7 @@ class FakeFleet:
         self.num_observed = 0
         self.orders: list[tuple[str, int]] = []
         self.learned = Learned()
+        self.restored = Learned()
 
     def bound(self, capacity: ClusterCapacity) -> BoundFleet:
         """Return the ports of this fleet for one operator."""
@@ -179,7 +182,7 @@ def make_operator(
         del copies
 
         def ports(entry: PolicyEntry, learned: Learned) -> PolicyPorts:
-            del learned
+            fleet.restored = learned
             assert entry.spec is not None and entry.spec.flags.config_map is not None
             place = entry.spec.flags.config_map
             capacity = ClusterCapacity(connections.main)

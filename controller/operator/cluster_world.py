@@ -23,9 +23,11 @@ from controller.adapters.flags.sync_server import SyncServer, SyncSettings
 from controller.adapters.observation.port import ClusterObservation, ObservationSettings
 from controller.adapters.ports import JsonObject, Learned, NodeFacts
 from controller.adapters.prometheus import PrometheusClient
+from controller.errors import PermanentError
 from controller.operator.assembly import Connections, Copies, World
 from controller.operator.entries import PolicyEntry
 from controller.operator.kubernetes.client import KubernetesClient
+from controller.operator.kubernetes.errors import ForbiddenError
 from controller.operator.kubernetes.list_watch import ListWatch
 from controller.operator.policy_inputs import PolicyPorts
 from controller.operator.resources.fields import duration_seconds
@@ -216,10 +218,13 @@ def store_of(entry: PolicyEntry, client: KubernetesClient, namespace: str) -> Co
 
 
 def object_watch(client: KubernetesClient) -> ObjectWatch:
-    """Return the adapters' way to watch objects."""
+    """Return the adapters' way to watch objects; a right that is missing is a failure that stays."""
 
     def watch(path: str) -> Iterator[JsonObject]:
-        events = client.stream(path, silence_seconds=STREAM_SILENCE_SECONDS)
+        try:
+            events = client.stream(path, silence_seconds=STREAM_SILENCE_SECONDS)
+        except ForbiddenError as error:
+            raise PermanentError(str(error)) from error
         try:
             yield from events
         finally:

@@ -299,14 +299,14 @@ class Operator:
         if runner is None:
             runner = self._runners[name] = PolicyRunner(self._tools, self._store_of(row))
         if row.entry.identity.deleting_since is not None:
-            self._views.pop(name, None)
+            self._forget(name)
             self._problems.pop(name, None)
             if not settings.advisory:
                 step = self._depart(row, runner, now)
                 recorder.record_broken(row, Problem(code="Deleting", text=step.text), now)
             return
         if row.problem is not None:
-            self._views.pop(name, None)
+            self._forget(name)
             recorder.record_broken(row, row.problem, now)
             return
         trouble = "" if settings.advisory else ensure_finalizer(self._parts.client, row.entry)
@@ -327,6 +327,11 @@ class Operator:
             problems=[problem.code for problem in result.problems],
             advisory=result.is_advisory,
         )
+
+    def _forget(self, name: str) -> None:
+        """Show nothing more of a policy that is not run."""
+        self._views.pop(name, None)
+        self._parts.metrics.drop(name)
 
     def _depart(self, row: Assignment, runner: PolicyRunner, now: datetime) -> DepartureStep:
         """Take a deleted policy one step further towards its end."""

@@ -38,9 +38,9 @@ class Right:
 
 OWN_RIGHTS: tuple[tuple[str, str, str], ...] = (
     ("meltguard.dev", "surgepolicies", "get list watch patch"),
-    ("meltguard.dev", "gpupools", "get list watch"),
+    ("meltguard.dev", "gpupools", "list watch"),
     ("meltguard.dev", "surgepolicies/status gpupools/status", "patch"),
-    ("", "configmaps", "get list watch create update patch delete"),
+    ("", "configmaps", "get watch create update patch delete"),
     ("coordination.k8s.io", "leases", "get create update"),
     ("events.k8s.io", "events", "create"),
 )
@@ -57,7 +57,9 @@ SCALED_KINDS: dict[tuple[str, str], tuple[str, str]] = {
     ("karpenter.sh", "NodePool"): ("nodepools", "get list"),
 }
 """Plural and verbs of what may be resized, by group and kind."""
-SCALE_VERBS = "get patch"
+APPS_SCALE_VERBS = "get patch"
+"""Of a scale subresource that the inference workload may have: its replicas are read there, too."""
+OTHER_SCALE_VERBS = "patch"
 
 
 def own_rights(namespace: str, *, writes_feature_flags: bool) -> tuple[Right, ...]:
@@ -94,12 +96,17 @@ def pool_rights(pool: Pool) -> tuple[Right, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def scale_verbs(group: str) -> str:
+    """Return the verbs on the scale subresource of an API group's kinds."""
+    return APPS_SCALE_VERBS if group == "apps" else OTHER_SCALE_VERBS
+
+
 def _scaled(reference: ObjectReference) -> list[Right]:
     """Return what resizing an object needs; its scale alone where the kind is not one of ours."""
     group = reference.api_version.rpartition("/")[0]
     plural, verbs = SCALED_KINDS.get((group, reference.kind), (f"{reference.kind.lower()}s", "get"))
     namespace = None if reference.kind == "NodePool" else reference.namespace
-    rows = [(group, plural, verbs), (group, f"{plural}/scale", SCALE_VERBS)]
+    rows = [(group, plural, verbs), (group, f"{plural}/scale", scale_verbs(group))]
     if group == "apps":
         # Seen, so that a size that another autoscaler owns is left alone.
         rows.append(("autoscaling", "horizontalpodautoscalers", "list"))

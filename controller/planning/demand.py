@@ -14,6 +14,11 @@ from forecasting.types import FloatArray, SurgePhase
 
 SCENARIO_LEVELS: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Middles of five equally likely slices of what may come; nodes are judged by their mean harm over these."""
+UNCONFIRMED_SECONDS = 600.0
+"""How long a surge that requests do not show yet waits for them: new users begin within minutes, counters jump."""
+CONFIRMING_LEVEL = 0.9
+CONFIRMING_RATIO = 1.1
+"""Requests that exceed this quantile of their own forecast by a tenth confirm a surge: more than a minute's chance."""
 LOWEST_QUANTILE = 0.5
 HIGHEST_QUANTILE = 0.99
 """Bounds of the derived quantile: nobody plans for less than half of what may come, and forecasts end here."""
@@ -27,6 +32,7 @@ class RegionDemand:
         planned: At the policy's quantile; capacity and heat answer to this.
         expected: The mean; harm is counted with this.
         scenarios: Equally likely courses, shape ``(num_scenarios, num_tiers, num_steps)``; nodes answer to these.
+            In a surge that only sign-ups show, none exceeds the median.
         surging: Whether any of the region's series is in a surge.
         forecast_tiers: Number of tiers that have a forecast; the others hold their present rate.
         known_tiers: Number of tiers with any evidence at all, forecast or sample.
@@ -87,6 +93,8 @@ def region_demand(
     surging = surging or any(
         f.key.region == region.name and f.surge.phase in (SurgePhase.ONSET, SurgePhase.SURGE) for f in forecasts.signups
     )
+    if surging and policy.demand_quantile is None and _is_unconfirmed(region, forecasts, now):
+        scenarios = np.minimum(scenarios, scenarios[SCENARIO_LEVELS.index(0.5)])
     return RegionDemand(
         planned=planned,
         expected=expected,
@@ -95,6 +103,31 @@ def region_demand(
         forecast_tiers=num_forecast,
         known_tiers=num_known,
     )
+
+
+def _is_unconfirmed(region: RegionState, forecasts: ForecastSet, now: datetime) -> bool:
+    """Return whether a young surge shows in sign-ups alone: a counter may have jumped, and nobody has come yet.
+
+    Requests are silent only if every tier's rate is fresh; what nobody sees speaks for no calm.
+    """
+    surges = [
+        forecast.surge for forecast in (*forecasts.demand, *forecasts.signups) if forecast.key.region == region.name
+    ]
+    begun = [surge.since for surge in surges if surge.phase in (SurgePhase.ONSET, SurgePhase.SURGE)]
+    young = all(since is not None and (now - since).total_seconds() < UNCONFIRMED_SECONDS for since in begun)
+    if not begun or not young or not all(state.first_attempt_rate.is_fresh for state in region.tiers):
+        return False
+    seen = sum(believable(state.first_attempt_rate) or 0.0 for state in region.tiers)
+    usual = 0.0
+    for state in region.tiers:
+        forecast = forecasts.of(region.name, state.tier)
+        if forecast is None or forecast.num_steps == 0:
+            return False
+        step = int(
+            np.clip((now - forecast.issued_at).total_seconds() / forecast.step_seconds, 0, forecast.num_steps - 1)
+        )
+        usual += float(forecast.at_level(CONFIRMING_LEVEL)[step]) / forecast.step_seconds
+    return seen <= CONFIRMING_RATIO * usual
 
 
 def planned_quantile(region: str, forecasts: ForecastSet, policy: Policy) -> float:

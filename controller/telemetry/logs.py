@@ -26,9 +26,12 @@ def _without_terminal_codes(
     """Escape what a terminal would obey: names and answers in a log line may come from anybody."""
     del logger, method
     for key, value in event.items():
-        # A traceback is ours, and its line breaks are wanted; JSON escapes everything by itself.
-        if isinstance(value, str) and key != "exception" and not value.isprintable():
-            event[key] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+        # A traceback's line breaks are wanted, and its message may be anybody's; JSON escapes everything by itself.
+        wanted = "\n" if key == "exception" else ""
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = "".join(
+                c if c.isprintable() or c in wanted else c.encode("unicode_escape").decode() for c in value
+            )
     return event
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from controller.operator.rights import FEATURE_FLAG_RIGHTS, NODE_RIGHTS, OWN_RIGHTS, SCALED_KINDS
+from controller.operator.rights import FEATURE_FLAG_RIGHTS, NODE_RIGHTS, OWN_RIGHTS, SCALED_KINDS, scale_verbs
 
 MANIFEST = Path(__file__).parents[2] / "manifests" / "base" / "operator" / "rbac.yaml"
 
@@ -44,4 +44,4 @@ def test_every_kind_that_may_be_resized_is_granted():
     known = granted("meltguard-operator-scale", "meltguard-operator-node-groups")
     for (group, _), (plural, verbs) in SCALED_KINDS.items():
         assert {(group, plural, verb) for verb in verbs.split()} <= known
-        assert {(group, f"{plural}/scale", verb) for verb in ("get", "patch")} <= known
+        assert {(group, f"{plural}/scale", verb) for verb in scale_verbs(group).split()} <= known

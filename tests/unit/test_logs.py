@@ -25,7 +25,7 @@ for log in (early, structlog.get_logger()):
     log.warning("metric.delayed")
     log.error("flag.refused")
 try:
-    raise ValueError("two\\nlines")
+    raise ValueError("two\\nlines and \\x1b[2J")
 except ValueError:
     structlog.get_logger().exception("pass.failed")
 print("data")
@@ -87,3 +87,5 @@ def test_on_a_terminal_people_read_lines():
     assert "metric.delayed" in plain
     assert "pool.resized" not in plain
     assert not plain.lstrip().startswith("{")
+    assert "\x1b[2J" not in shown
+    assert "\\x1b[2J" in plain

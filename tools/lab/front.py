@@ -63,7 +63,8 @@ class Front:
 
     async def _serve(self) -> None:
         self._end = asyncio.Event()
-        connector = aiohttp.TCPConnector(limit=0)
+        # A pod closes idle connections; a request that meets one on its way would be lost, and is no fault of the pod.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=1.0)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             application = web.Application()

@@ -9,14 +9,21 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from forecasting.thermal import ThermalSettings
+from forecasting.thermal.priors import GainRecord
+from forecasting.thermal.state import StoredGpu, ThermalState, encode_state
 from tools.lab.settings import REGION, LabSettings
-from tools.real_parts.nvml_stub import StubHardware, StubState, read_hardware
+from tools.real_parts.nvml_stub import StubHardware, StubState, read_hardware, uuid_of
 from tools.real_parts.processes import LOOPBACK, ChildProcess, answers_http, free_port
 
 TOKENS_METRIC = "meltguard_inference_tokens_total"
 GUARD_METRIC = "meltguard_inference_thermal_guard_ratio"
 HTTP_SECONDS = 2.0
 NUM_SLOTS = 8
+POWER_LIMIT_WATTS = 700.0
+"""Of the stub's GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +145,9 @@ def make_node(name: str, directory: Path, settings: LabSettings, neighbours: Nei
     stub = StubState(directory / f"{name}.gpus")
     meltguard = [sys.executable, "-m", "controller"]
     exporter = [*meltguard, "exporter", f"--listen={exporter_address}", f"--nvml-library={neighbours.library}"]
-    exporter += [f"--node={name}", "--dcgm-names=none", f"--thermal-state={directory / f'{name}.thermal.json'}"]
+    learned = directory / f"{name}.thermal.json"
+    learned.write_bytes(encode_state(thermal_state(name, settings, saved_at_seconds=time.time())))
+    exporter += [f"--node={name}", "--dcgm-names=none", f"--thermal-state={learned}"]
     server = [*meltguard, "serve", f"--listen={server_address}", f"--region={REGION}", f"--slots={NUM_SLOTS}"]
     server += [f"--model=test-pattern:{settings.node_tokens_per_second}", f"--redis={neighbours.redis_url}"]
     server += [f"--flags=grpc://{neighbours.sync_address}", "--grace=5s", "--max-wait=20s"]
@@ -158,3 +167,37 @@ def make_node(name: str, directory: Path, settings: LabSettings, neighbours: Nei
     )
     node.set_power()
     return node
+
+
+def thermal_state(name: str, settings: LabSettings, *, saved_at_seconds: float) -> ThermalState:
+    """Return what a node's thermal model knows of its GPUs, as one that has run for a day would have learned it.
+
+    A model that is minutes old takes its own learning for a room that warms up, and limits would not be lifted.
+
+    Args:
+        name: The node.
+        settings: Of the lab; the stub is one stage, which the model's bank has at the nearest time constant.
+        saved_at_seconds: Unix time.
+
+    Returns:
+        The state, to be read by the node's exporter.
+    """
+    constants = ThermalSettings().time_constants_seconds
+    gains = np.zeros(len(constants))
+    gains[int(np.argmin(np.abs(np.asarray(constants) - settings.time_constant_seconds)))] = (
+        settings.celsius_per_watt * POWER_LIMIT_WATTS
+    )
+    gpus = tuple(
+        StoredGpu(
+            record=GainRecord(
+                uuid=uuid_of(index),
+                slot=f"00000000:{index + 1:02X}:00.0",
+                gpu_model="NVIDIA H200",
+                node=name,
+                plateau_gains_celsius=gains,
+            ),
+            power_limit_watts=POWER_LIMIT_WATTS,
+        )
+        for index in range(settings.gpus_per_node)
+    )
+    return ThermalState(saved_at_seconds=saved_at_seconds, time_constants_seconds=constants, gpus=gpus)

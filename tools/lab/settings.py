@@ -47,9 +47,9 @@ class LabSettings:
     tokens_per_image: int = 64
     idle_watts: float = 75.0
     busy_watts: float = 690.0
-    ambient_celsius: float = 50.0
+    ambient_celsius: float = 54.0
     celsius_per_watt: float = 0.06
-    time_constant_seconds: float = 20.0
+    time_constant_seconds: float = 30.0
     calm_seconds: float = 30.0
     surge_seconds: float = 50.0
     after_seconds: float = 90.0

@@ -15,7 +15,7 @@ from typing import Protocol
 from controller.adapters.flags.store import ConfigMapFlagStore
 from controller.adapters.flags.sync_server import SyncServer
 from controller.adapters.ports import JsonObject, StoredFlags
-from controller.errors import ControllerError
+from controller.errors import ControllerError, PermanentError
 
 NO_FLAGS = '{"metadata":{"flagSetId":"meltguard","version":"none","revision":0},"flags":{}}'
 """What is streamed before the first write: every flag resolves to the consumer's own default."""
@@ -128,7 +128,9 @@ class FlagFeed:
                         self.carry(self._store.parse(body))
                     if self._stopping.is_set():
                         return
-            except ControllerError as error:
-                # The reads go on; the watch is only there to be quick.
+            except PermanentError as error:
                 self.watch_problem = f"changes of flags are streamed late: {error}"
+            except ControllerError:
+                # The reads go on and say what is wrong; the watch is only there to be quick. A quiet one ends, too.
+                self.watch_problem = None
             self._stopping.wait(self._settings.retry_seconds)

@@ -7,9 +7,10 @@ a limit that ends early, a pool that shrinks, an action done twice.
 import pytest
 
 from controller.operator.resources.manifests import definitions
-from tests.operator_cluster import DEFINITIONS, install_definitions
+from tests.operator_cluster import DEFINITIONS, cluster_of, install_definitions
 from tests.operator_samples import pool_object
 from tests.operator_surge import API_FAULTS, METRICS_FAULTS, begin_surge
+from tools.real_parts.fault_proxy import running_fault_proxy
 
 REST_SECONDS = 25.0
 
@@ -97,8 +98,23 @@ def test_deleted_state_is_a_careful_start(surge, wait_until):
     wait_until(surge.is_at_rest, timeout_seconds=REST_SECONDS)
 
 
-def test_a_deleted_definition_is_no_crash(surge, wait_until):
+@pytest.fixture
+def own_surge(own_control_plane, tmp_path, wait_until):
+    """A surge on a control plane of its own, whose definitions are nobody else's."""
+    plane = own_control_plane
+    with (
+        cluster_of(plane, tmp_path) as cluster,
+        running_fault_proxy(plane.url, credentials=plane.credentials) as proxy,
+    ):
+        made = begin_surge(cluster, proxy)
+        wait_until(made.is_under_way, timeout_seconds=20.0)
+        yield made
+        made.running.operator.stop()
+
+
+def test_a_deleted_definition_is_no_crash(own_surge, wait_until):
     """While the kind GPUPool is gone the replica is not ready and says why; with it back, work goes on."""
+    surge = own_surge
     surge.cluster.client.delete(DEFINITIONS, "gpupools.meltguard.dev")
     try:
         wait_until(lambda: surge.cluster.client.call("GET", surge.cluster.pools.path()).status == 404)

@@ -6,7 +6,9 @@ import subprocess
 import pytest
 
 from controller.adapters.flags.store import ConfigMapFlagStore
+from controller.adapters.learned import Learned, PoolRecord
 from controller.planning.audit import read_audit
+from controller.types import PendingNodes
 from tests.operator_fakes import FakeFleet, in_seconds, make_operator
 from tests.operator_samples import policy_object, pool_object
 
@@ -214,6 +216,22 @@ def test_replicas_follow_ready_nodes_unless_somebody_owns_them(cluster, running,
     running(identity="b")
     wait_until(lambda: condition(cluster, cluster.pools, "eu-h100", "Ready").get("reason") == "WorkloadHasOwner")
     assert cluster.replicas("images") == 3
+
+
+def test_what_was_learned_survives_the_leader(cluster, fleet, running, objects, wait_until):
+    """Lead times that one leader has seen are what the next one begins with, and pending orders with them."""
+    order = PendingNodes(
+        num_nodes=2, ordered_at=in_seconds(-60.0), expected_p50=in_seconds(240.0), expected_p95=in_seconds(540.0)
+    )
+    record = PoolRecord(pool="eu-h100", orders=(order,), lead_seconds=(310.0, 420.5), serving=4)
+    fleet.learned = Learned(pools=(record,))
+    first = running()
+    wait_until(lambda: first.passes("done") >= 2)
+    first.operator.stop()
+    fleet.learned, fleet.restored = Learned(), Learned()
+    running(identity="b")
+    wait_until(lambda: fleet.restored != Learned(), timeout_seconds=25.0)
+    assert fleet.restored == Learned(pools=(record,))
 
 
 def test_an_unreadable_memory_is_a_careful_start(cluster, fleet, running, objects, wait_until):
