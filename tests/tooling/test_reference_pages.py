@@ -13,7 +13,15 @@ from tools.docs.pages import FOLDER, reference_pages
 from tools.docs.scenario_reference import unit_of
 from tools.docs.tables import table
 
-PAGES = ("command-line.md", "metrics.md", "scenario.md", "scenario.schema.json", "signals.md", "signals.rules.yaml")
+PAGES = (
+    "alert-noise.md",
+    "command-line.md",
+    "metrics.md",
+    "scenario.md",
+    "scenario.schema.json",
+    "signals.md",
+    "signals.rules.yaml",
+)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -36,7 +36,7 @@ happens in a healthy fleet all the time and calls for nobody:
 """
 
 _BOUND = """\
-The upper bound is the one of Garwood (1936) for a count of Poisson events, both sides together {confidence:.0%}: with
+The upper bound is the one of Garwood (1936) for a count of Poisson events, both sides together {percent:g} %: with
 no false alarm in T weeks it is 3.69 / T. It holds for this simulated fleet, each alert by itself; a fleet ten times as
 large has ten times as many GPUs that can look faulty. Alerts that nothing in a calm simulated week can come near are
 bounded only by the time that was looked at.
@@ -102,9 +102,9 @@ def noise_page() -> str:
         _ORDINARY,
         table(("who", "what is ordinary"), next(iter(runs.values()))["disturbances"]),
         _totals(runs, weeks),
-        _BOUND.format(confidence=CONFIDENCE),
+        _BOUND.format(percent=100.0 * CONFIDENCE),
         table(
-            ("alert", "severity", "false alarms", "a week", f"upper bound a week ({CONFIDENCE:.0%})"),
+            ("alert", "severity", "false alarms", "a week", f"upper bound a week ({100.0 * CONFIDENCE:g} %)"),
             _false_rows(runs, weeks),
         ),
         "## Events that were called, late and missed\n",

@@ -2,6 +2,7 @@
 
 from tools.docs.command_reference import command_line_page
 from tools.docs.metrics_reference import metrics_page
+from tools.docs.noise_reference import noise_page
 from tools.docs.scenario_reference import scenario_page, scenario_schema_text
 from tools.docs.signal_reference import signal_rules_text, signals_page
 
@@ -11,6 +12,7 @@ FOLDER = "docs/reference"
 def reference_pages() -> dict[str, str]:
     """Return every page of the folder that is written by the code: its text by file name."""
     return {
+        "alert-noise.md": noise_page(),
         "command-line.md": command_line_page(),
         "metrics.md": metrics_page(),
         "scenario.md": scenario_page(),
