@@ -14,6 +14,7 @@ PURE := $(wildcard controller/planning controller/types controller/errors.py for
 # Their edges, which do I/O: modules of these names, and the two that are named in full.
 IMPURE := $(addprefix --exclude ,io.py cli.py cli forecasting/thermal/prometheus.py forecasting/thermal/storage.py)
 TESTS ?= tests
+PLANNER_LAWS := $(addprefix tests/properties/test_,plan_machine.py plan_laws.py plan_sizing.py scale_in_laws.py)
 ARGUMENTS ?=
 
 # uv trusts whom the machine trusts, as pip does: a company's own package mirror has a company's certificate.
@@ -131,8 +132,13 @@ images: ## run the install step of every image without Docker, and say what weig
 	@tools/measure_images.sh
 
 .PHONY: nightly
-nightly: $(STAMP) real-parts ## run the laws with a thousand random examples each
+nightly: $(STAMP) real-parts ## run the laws with a thousand random examples each, the planner's with ten thousand
 	@HYPOTHESIS_PROFILE=nightly $(PYTHON) -m pytest tests/properties --timeout=1800 $(ARGUMENTS)
+	@HYPOTHESIS_PROFILE=planner-nightly $(PYTHON) -m pytest $(PLANNER_LAWS) --timeout=28800 $(ARGUMENTS)
+
+.PHONY: mutation
+mutation: $(STAMP) ## put small defects into the planner, a sample of 60 (ARGUMENTS="--sample 0": all), and count those noticed
+	@OMP_NUM_THREADS=1 $(PYTHON) -m tools.mutation $(ARGUMENTS)
 
 .PHONY: bench
 bench: ## list the benchmarks and what each one measures

@@ -23,6 +23,7 @@ GPU_DEVICE = Path("/dev/nvidia0")
 hypothesis.settings.register_profile("small", max_examples=25, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", max_examples=50, deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("planner-nightly", max_examples=10_000, deadline=None, print_blob=True)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "small")
 hypothesis.settings.load_profile(PROFILE)
 

@@ -113,12 +113,17 @@ def test_a_user_without_an_id_moves_on_too() -> None:
 
 
 def test_regions_at_one_position_share_a_rule() -> None:
-    """Fifty regions at the same rung cost one rule a flag and limited tier, and far less than a ConfigMap holds."""
+    """Fifty regions at the same rung cost one rule a flag and limited tier, and far less than a ConfigMap holds.
+
+    Work that is deferred has the flag that defers it and no other.
+    """
     many = policy(50)
     flags = rendered({spec.name: SHED for spec in many.regions}, expires_at=NOW, given=many)
-    rule = json.loads(flags.text)["flags"]["admission-ratio"]["targeting"]["if"]
+    rules = json.loads(flags.text)["flags"]
 
-    assert len(rule) == 2 * 2 + 1, "a condition and a value for each of the two limited tiers, and the rest"
+    for flag in ("admission-ratio", "batch-admitted"):
+        rule = rules[flag]["targeting"]["if"]
+        assert len(rule) == 2 + 1, f"{flag}: a condition and a value for its one limited tier, and the rest"
     assert len(flags.text) < 30_000
 
 
