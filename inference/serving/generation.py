@@ -50,6 +50,7 @@ class Generation:
     Attributes:
         wish: What was asked.
         admission: Its admission.
+        trace_id: The trace that it belongs to; empty: none that anybody keeps.
         counts: The engine's counts, complete at the end.
         ending: How it ended; cancelled until something better is known.
         message: The engine's word on why it stopped.
@@ -60,6 +61,7 @@ class Generation:
 
     wish: Wish
     admission: Admission
+    trace_id: str = ""
     started_at: float = field(default_factory=time.monotonic)
     counts: Counts = field(default_factory=Counts)
     ending: Ending = Ending.CANCELLED
@@ -158,6 +160,7 @@ class GenerationRunner:
             size=str(generation.wish.size),
             num_tokens=generation.wish.num_tokens,
             ended_at=time.monotonic() if counts.ended_at is None else counts.ended_at,
+            trace_id=generation.trace_id,
         )
         wait = None if counts.admitted_at is None else counts.admitted_at - counts.submitted_at
         self._metrics.ended(ended)

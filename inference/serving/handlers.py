@@ -37,6 +37,7 @@ from inference.serving.generation import Generation
 from inference.serving.openapi import openapi_document
 from inference.serving.pod import Pod
 from inference.serving.pod_metrics import DropReason, Ending
+from inference.serving.traces import trace_id_of
 from inference.serving.wishes import Wish, generation_request, parse_body, wish_of
 
 PLAIN = "text/plain"
@@ -134,7 +135,7 @@ class Handlers:
             body = parse_body(await _body(request, self._pod.settings.body_seconds))
             sender = self._pod.gate.sender_of(request.headers, request.remote or "", body.user)
             wish = wish_of(body, self._pod.engine, language)
-            generation = await self._admit(sender, wish)
+            generation = await self._admit(sender, wish, trace_id_of(request.headers.get("traceparent", "")))
         except (BadRequestError, UnsupportedRequestError) as error:
             sender = sender or self._pod.gate.sender_of(request.headers, request.remote or "", None)
             self._pod.metrics.received(sender, Outcome.INVALID, 0)
@@ -150,8 +151,8 @@ class Handlers:
             self._pod.metrics.dropped(DropReason.VANISHED)
             raise
 
-    async def _admit(self, sender: Sender, wish: Wish) -> Generation | Refusal:
-        deciding = asyncio.create_task(self._decide(sender, wish))
+    async def _admit(self, sender: Sender, wish: Wish, trace_id: str) -> Generation | Refusal:
+        deciding = asyncio.create_task(self._decide(sender, wish, trace_id))
         try:
             # A client may go while the store of quotas is asked; what was counted by then must be given back.
             return await asyncio.shield(deciding)
@@ -160,7 +161,7 @@ class Handlers:
             self._pod.runner.abandon(deciding)
             raise
 
-    async def _decide(self, sender: Sender, wish: Wish) -> Generation | Refusal:
+    async def _decide(self, sender: Sender, wish: Wish, trace_id: str) -> Generation | Refusal:
         pod, tier = self._pod, sender.tier
         defaults = pod.engine.model.default_sampling
         asked = generation_request(wish, defaults, tier=tier.name, priority_weight=tier.priority_weight)
@@ -170,7 +171,7 @@ class Handlers:
             pod.metrics.refused(sender, admission)
             return admission
         pod.metrics.received(sender, Outcome.ADMITTED, wish.num_tokens)
-        return Generation(wish=wish, admission=admission)
+        return Generation(wish=wish, admission=admission, trace_id=trace_id)
 
     async def _collect(self, generation: Generation, language: Language) -> web.Response:
         contents = await self._pod.runner.collect(generation)

@@ -7,17 +7,20 @@ and each would be a global. Gauges are not kept at all: whoever renders gives th
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as PrometheusFamily
+from prometheus_client.samples import Exemplar
 
 from exporters.metric_names import Metric, MetricType
 
 Labels = tuple[str, ...]
 Gauges = Iterable[tuple[Metric, Labels, float]]
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
 class Distribution:
@@ -27,19 +30,30 @@ class Distribution:
         """Count into buckets up to ``bounds``, ascending, and one without bound."""
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        self.exemplars: list[Exemplar | None] = [None] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count a value, or ``times`` equal ones."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
+    def observe(self, value: float, times: int = 1, exemplar: Exemplar | None = None) -> None:
+        """Count a value; a bucket keeps its last exemplar.
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return cumulative counts by upper bound."""
-        total, found = 0, []
-        for bound, count in zip([*(repr(float(bound)) for bound in self.bounds), "+Inf"], self.counts, strict=True):
+        Args:
+            value: What was seen.
+            times: How many equal values were seen.
+            exemplar: Where it was seen; None: not said.
+        """
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += times
+        self.sum += value * times
+        if exemplar is not None:
+            self.exemplars[bucket] = exemplar
+
+    def buckets(self) -> list[Bucket]:
+        """Return cumulative counts by upper bound, with the bucket's exemplar where it has one."""
+        total, found = 0, list[Bucket]()
+        bounds = [*(repr(float(bound)) for bound in self.bounds), "+Inf"]
+        for bound, count, exemplar in zip(bounds, self.counts, self.exemplars, strict=True):
             total += count
-            found.append((bound, float(total)))
+            found.append((bound, float(total)) if exemplar is None else (bound, float(total), exemplar))
         return found
 
 
@@ -78,7 +92,7 @@ class Instruments:
             series = self._counters.setdefault(metric, {})
             series[labels] = series.get(labels, 0.0) + amount
 
-    def observe(self, metric: Metric, value: float, labels: Labels = (), times: int = 1) -> None:
+    def observe(self, metric: Metric, value: float, labels: Labels = (), times: int = 1, *, trace_id: str = "") -> None:
         """Count into a histogram.
 
         Args:
@@ -86,12 +100,14 @@ class Instruments:
             value: What was seen.
             labels: Values of its labels, in its order.
             times: How many equal values were seen.
+            trace_id: The trace that the value is from, shown as the bucket's exemplar; empty: none.
         """
+        exemplar = Exemplar({"trace_id": trace_id}, value, time.time()) if trace_id else None
         with self._lock:
             series = self._histograms[metric]
             if labels not in series:
                 series[labels] = Distribution(self._bounds[metric])
-            series[labels].observe(value, times)
+            series[labels].observe(value, times, exemplar)
 
     def value(self, metric: Metric, labels: Labels = ()) -> float:
         """Return a counter's present value, 0 where nothing was counted."""

@@ -62,6 +62,7 @@ class EndedRequest:
         size: Size of its images, as a label.
         num_tokens: Image tokens asked for.
         ended_at: Monotonic seconds.
+        trace_id: The trace that it belongs to; empty: none that anybody keeps.
     """
 
     admission: Admission
@@ -70,6 +71,7 @@ class EndedRequest:
     size: str
     num_tokens: int
     ended_at: float
+    trace_id: str = ""
 
 
 class PodMetrics:
@@ -169,8 +171,9 @@ class PodMetrics:
         if counts.first_token_at is None:
             return
         decode = ended.ended_at - counts.first_token_at
-        see(names.INFERENCE_TIME_TO_FIRST_TOKEN, counts.first_token_at - counts.submitted_at)
-        see(names.VLLM_FIRST_TOKEN, counts.first_token_at - counts.submitted_at, labels)
+        to_first_token = counts.first_token_at - counts.submitted_at
+        see(names.INFERENCE_TIME_TO_FIRST_TOKEN, to_first_token, trace_id=ended.trace_id)
+        see(names.VLLM_FIRST_TOKEN, to_first_token, labels, trace_id=ended.trace_id)
         see(names.VLLM_PREFILL_TIME, counts.first_token_at - counts.admitted_at, labels)
         see(names.VLLM_DECODE_TIME, decode, labels)
         if counts.image_tokens > 1:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,6 +78,20 @@ class PrometheusServer:
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts that are pending or firing."""
         found: list[dict[str, Any]] = _get_json(f"{self.url}/api/v1/alerts")["data"]["alerts"]
+        return found
+
+    def exemplars(self, promql: str) -> list[dict[str, Any]]:
+        """Return the exemplars of the last hour that an expression's series hold.
+
+        Args:
+            promql: the expression.
+
+        Returns:
+            Dictionaries with `seriesLabels` and `exemplars`; empty unless the server stores any.
+        """
+        now = time.time()
+        query = urllib.parse.urlencode({"query": promql, "start": now - 3600, "end": now + 60})
+        found: list[dict[str, Any]] = _get_json(f"{self.url}/api/v1/query_exemplars?{query}")["data"]
         return found
 
     def reload(self) -> None:

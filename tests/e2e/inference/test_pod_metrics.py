@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import promql_parser
 import pytest
@@ -16,6 +17,7 @@ from inference.serving.buckets import BOUNDS, INTER_TOKEN
 from inference.stepped.engine import SteppedEngine
 from tests.inference_server import RunningServer, running_server
 from tools.real_parts.processes import find_program
+from tools.real_parts.servers import running_prometheus
 
 OTHERS = {"meltguard_inference_thermal_guard_reading_age_seconds", "meltguard_flags_age_seconds",
           "meltguard_flags_accepted_timestamp_seconds"}  # fmt: skip
@@ -108,6 +110,25 @@ def test_openmetrics_is_served_to_those_who_ask(server: RunningServer) -> None:
     answer = server.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.body.rstrip().endswith(b"# EOF")
+
+
+@pytest.mark.real_parts
+def test_a_sampled_request_is_found_again_in_prometheus(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+    """A real Prometheus stores the trace of a sampled request with the time to its first token; the text has none."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    storing = ("--enable-feature=exemplar-storage",)
+    with running_server() as server, running_prometheus(tmp_path, arguments=storing) as prometheus:
+        for flags, user in (("00", "unseen"), ("01", "seen")):
+            header = f"00-{trace.replace('4', flags[1])}-00f067aa0ba902b7-{flags}"
+            assert server.post({"prompt": "seven", "user": user}, traceparent=header).status == 200
+        prometheus.scrape(server.url.removeprefix("http://"))
+        bucket = "meltguard_inference_time_to_first_token_seconds_bucket"
+        wait_until(lambda: prometheus.exemplars(bucket))
+        stored = prometheus.exemplars(bucket)
+        text = server.get("/metrics").body.decode()
+
+    assert {one["labels"]["trace_id"] for series in stored for one in series["exemplars"]} == {trace.replace("4", "1")}
+    assert "trace_id" not in text
 
 
 def test_requests_are_conserved() -> None:
