@@ -1,5 +1,6 @@
 """Plans, states and audit logs: written, read, and what happens to those that cannot be read."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -64,6 +65,20 @@ def test_state_survives_a_round_trip(name: str) -> None:
     left = decide(RULES, seen, ahead, memory).memory
     assert decode_state(encode_state(left)) == left
     assert restore_state(encode_state(left)).memory == left
+
+
+def test_state_of_an_older_version_is_read() -> None:
+    """A state from before restores were remembered keeps its position and its limits; nothing was regretted."""
+    seen, ahead, _ = SITUATIONS["restoring"]
+    memory = decide(RULES, seen, ahead, limited(RULES, 8)).memory
+    regretted = replace(memory, regions=tuple(replace(one, restored_at=NOW, regrets=(NOW,)) for one in memory.regions))
+    document = json.loads(encode_state(regretted))
+    for entry in document["memory"]["regions"]:
+        del entry["restored_at"], entry["regrets"]
+
+    read = decode_state(json.dumps(document).encode())
+
+    assert read == replace(memory, regions=tuple(replace(one, restored_at=None, regrets=()) for one in memory.regions))
 
 
 UNREADABLE = [
